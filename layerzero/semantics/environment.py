@@ -1,0 +1,41 @@
+"""What a decision takes for granted about the machine: packages, import failures, adapters, breakers, the day.
+
+Everything that can change while a process runs reaches a decision through an Environment, never by a look around.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One machine on one day.
+
+    `assume_packages` is the offline mode: a package that `packages` does not list counts as present at an accepted
+    version, the decision lists it under `assumed`, and kernels need no adapter.
+    """
+
+    packages: Mapping[str, str] = field(default_factory=dict)  # PEP 503 name -> installed version
+    broken: Mapping[str, str] = field(default_factory=dict)  # installed package -> why it does not import
+    no_adapter: Mapping[str, str] = field(default_factory=dict)  # kernel id -> why it cannot be called
+    open_breakers: Mapping[str, str] = field(default_factory=dict)  # kernel id -> what opened its breaker
+    assume_packages: bool = False
+    today: date = date.min
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything that can change a decision."""
+        parts = {
+            "packages": dict(self.packages),
+            "broken": dict(self.broken),
+            "no_adapter": sorted(self.no_adapter),
+            "open_breakers": sorted(self.open_breakers),
+            "assume_packages": self.assume_packages,
+            "today": self.today.isoformat(),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
