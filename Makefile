@@ -1,0 +1,54 @@
+# The two commands of a newcomer are `make demo` and `make test`; both set up .venv by themselves.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first interpreter that is really there and new enough (a name on PATH may be a shim that answers with an error).
+# `make PYTHON=python3.12 test` chooses another.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+WORKERS ?= auto
+# One torch thread per test process: the processes already use every core.
+TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+
+.PHONY: help demo test quick lint stress format clean
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: $(VENV)/.ready ## set up, then a small transformer runs on the kernels that a policy chose
+	@HF_HUB_OFFLINE=1 $(BIN)/lz demo
+
+test: $(VENV)/.ready ## style, types and every test but those marked stress; what .ci/run calls
+	@status=0; $(MAKE) lint || status=1; \
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not stress" || status=1; exit $$status
+
+quick: $(VENV)/.ready ## the tests without the slow ones
+	@$(TEST_ENV) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not stress"
+
+lint: $(VENV)/.ready ## ruff and mypy; each runs even when the one before it found something
+	@status=0; $(BIN)/ruff check --quiet . || status=1; $(BIN)/ruff format --quiet --check . || status=1; \
+	$(BIN)/mypy --no-error-summary || status=1; exit $$status
+
+stress: $(VENV)/.ready ## the long runs
+	@$(TEST_ENV) $(BIN)/python -m pytest -q -m stress
+
+format: $(VENV)/.ready ## what ruff can mend by itself
+	@$(BIN)/ruff check --quiet --fix-only . && $(BIN)/ruff format --quiet .
+
+clean: ## removes the environment and every cache
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find layerzero tests -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamp is newer than the two files that say what is installed; so an up-to-date environment costs nothing.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "LayerZero needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
+	@echo "setting up $(VENV) with $$($(PYTHON) --version), about a minute ..." >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(PYTHON) -m virtualenv --quiet $(VENV); } || \
+	{ echo "cannot make a virtual environment: install python3-venv (Debian) or virtualenv" >&2; exit 1; }
+	@$(PIP) install --constraint constraints.txt --editable '.[torch,transformers,dev]'
+	@touch $@
