@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # `make PYTHON=python3.12 test` chooses another.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 WORKERS ?= auto
 # One torch thread per test process: the processes already use every core.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
@@ -50,5 +50,5 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@echo "setting up $(VENV) with $$($(PYTHON) --version), about a minute ..." >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(PYTHON) -m virtualenv --quiet $(VENV); } || \
 	{ echo "cannot make a virtual environment: install python3-venv (Debian) or virtualenv" >&2; exit 1; }
-	@$(PIP) install --constraint constraints.txt --editable '.[torch,transformers,dev]'
+	@$(PIP) install --no-compile --constraint constraints.txt --editable '.[torch,transformers,dev]'
 	@touch $@
