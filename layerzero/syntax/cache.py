@@ -1,0 +1,58 @@
+"""Plain data kept between runs: JSON files in a folder of the user's own, each named for what it was made from.
+
+An entry that is absent, damaged or of another user is no entry; nothing here can make a run fail.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from layerzero import resources
+
+
+def read(key: str) -> Any:
+    """What was written under `key`, or None."""
+    folder = _own_folder(create=False)
+    if folder is None:
+        return None
+    try:
+        return json.loads((folder / f"{key}.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def write(key: str, plain: Any) -> None:
+    """Keep `plain` under `key`; other processes see the old entry or the new one, never a part."""
+    folder = _own_folder(create=True)
+    if folder is None:
+        return
+    try:
+        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
+    except OSError:  # a cache that cannot be written is a cache that stays empty
+        return
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            json.dump(plain, file, separators=(",", ":"))
+        os.replace(temporary, folder / f"{key}.json")
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _own_folder(create: bool) -> Path | None:
+    """The cache folder, private (0700) and the current user's; None where that cannot be had."""
+    folder = resources.cache_folder()
+    if folder is None:
+        return None
+    try:
+        if create:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError:
+        return None
+    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+        return None
+    return folder
