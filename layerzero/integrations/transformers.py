@@ -80,8 +80,7 @@ def attention(
     _refuse(kwargs)
     window = getattr(attention_mask, _WINDOW, None)
     bias = attention_mask if window is None else None
-    # A single query sees every key, so causality asks for nothing; kernels that align it to the top left may serve.
-    causal = bias is None and query.shape[2] > 1 and (_is_causal(module) if is_causal is None else bool(is_causal))
+    causal = bias is None and bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     if position_bias is not None:
         bias = _add(position_bias, bias)
     out = lz.attention(
@@ -233,10 +232,6 @@ def _refuse(kwargs: dict[str, Any]) -> None:
             raise ArgumentError(f"`{name}`: the attention implementation `{NAME}` does not take {what}")
     if kwargs.get("output_attentions"):
         raise ArgumentError("`output_attentions`: kernels do not return weights; use attn_implementation='eager'")
-
-
-def _is_causal(module: torch.nn.Module) -> bool:
-    return bool(getattr(module, "is_causal", True))
 
 
 def _is_window(local_size: int | None, config: Any) -> bool:
