@@ -1,0 +1,45 @@
+"""torch devices -> the context fields device, device_name and sm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from layerzero.check.expressions import Value
+from layerzero.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import torch
+
+KINDS = ("cpu", "cuda", "hip", "xpu", "mps", "hpu", "npu", "meta")
+
+
+@lru_cache(maxsize=64)
+def device_fields(device: torch.device) -> Mapping[str, Value]:
+    """`{"device": "cuda", "device_name": "NVIDIA H200", "sm": 90}`; do not change what it returns."""
+    import torch
+
+    if device.type not in KINDS:
+        raise ArgumentError(f"device: wanted one of {', '.join(KINDS)}, given `{device}`")
+    if device.type != "cuda":
+        return {"device": device.type}
+    name = torch.cuda.get_device_name(device)
+    if torch.version.hip is not None:
+        return {"device": "hip", "device_name": name}
+    major, minor = torch.cuda.get_device_capability(device)
+    return {"device": "cuda", "device_name": name, "sm": 10 * major + minor}
+
+
+def present_devices() -> Sequence[Mapping[str, Value]]:
+    """The devices of this machine, the CPU first; none where torch is not installed."""
+    try:
+        import torch
+    except ImportError:
+        return ()
+    found = [torch.device("cpu")]
+    found += [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+    found += [torch.device("xpu", i) for i in range(torch.xpu.device_count())]
+    if torch.backends.mps.is_available():
+        found.append(torch.device("mps"))
+    return [device_fields(device) for device in found]

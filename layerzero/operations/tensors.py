@@ -1,0 +1,129 @@
+"""What every operation asks of its tensors: the shared fields, and errors that name the argument."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from layerzero.check.expressions import Value
+from layerzero.errors import ArgumentError, MissingDependencyError
+from layerzero.operations.device import device_fields
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+FLOATS = ("fp64", "fp32", "fp16", "bf16")
+EIGHT_BIT_FLOATS = ("fp8_e4m3", "fp8_e5m2")
+
+
+def error(argument: str, wanted: str, given: object) -> ArgumentError:
+    """The exception for one argument: what was wanted, what was given."""
+    return ArgumentError(f"argument `{argument}`: wanted {wanted}, given {given}")
+
+
+def shape(value: Tensor) -> str:
+    """`shape [2, 7, 4, 64]`"""
+    return f"shape {list(value.shape)}"
+
+
+@lru_cache(maxsize=1)
+def _dtype_names() -> dict[torch.dtype, str]:
+    try:
+        import torch
+    except ImportError as cause:
+        raise MissingDependencyError("tensor operations need torch: install `layerzero[torch]`") from cause
+    return {
+        torch.float64: "fp64",
+        torch.float32: "fp32",
+        torch.float16: "fp16",
+        torch.bfloat16: "bf16",
+        torch.float8_e4m3fn: "fp8_e4m3",
+        torch.float8_e5m2: "fp8_e5m2",
+        torch.int8: "int8",
+    }
+
+
+def dtype_name(argument: str, value: Tensor, allowed: tuple[str, ...] = FLOATS) -> str:
+    """`bf16`, or an error unless the dtype is one of `allowed`."""
+    name = _dtype_names().get(value.dtype)
+    if name is None or name not in allowed:
+        raise error(argument, f"dtype {' or '.join(allowed)}", value.dtype)
+    return name
+
+
+def check_tensor(argument: str, value: Any, dimensions: str, *ranks: int) -> None:
+    """An error unless `value` is a tensor with one of `ranks` dimensions; `dimensions` describes them in words."""
+    _dtype_names()  # says that torch is missing, before anything else can go wrong
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        raise error(argument, f"a tensor {dimensions}", f"{type(value).__name__}")
+    if value.ndim not in ranks:
+        raise error(argument, dimensions, shape(value))
+
+
+def check_shape(argument: str, value: Any, *wanted: tuple[int, ...], why: str = "") -> None:
+    """An error unless `value` is a tensor of one of the shapes in `wanted`."""
+    shapes = " or ".join(str(list(w)) for w in wanted)
+    check_tensor(argument, value, shapes + why, *{len(w) for w in wanted})
+    if tuple(value.shape) not in wanted:
+        raise error(argument, shapes + why, shape(value))
+
+
+def check_device(argument: str, value: Tensor, like: Tensor, like_name: str) -> None:
+    """An error unless two tensors are on one device."""
+    if value.device != like.device:
+        raise error(argument, f"device {like.device}, that of `{like_name}`", value.device)
+
+
+def check_same_dtype(argument: str, value: Tensor, like: Tensor, like_name: str) -> None:
+    """An error unless two tensors have one dtype."""
+    if value.dtype != like.dtype:
+        raise error(argument, f"dtype {like.dtype}, that of `{like_name}`", value.dtype)
+
+
+def check_number(argument: str, value: Any, wanted: str, low: float, high: float = math.inf) -> None:
+    """An error unless `value` is a finite number in low..high, both included."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or math.isinf(value):
+        raise error(argument, wanted, repr(value))
+
+
+def check_count(argument: str, value: Any, wanted: str, low: int = 1) -> None:
+    """An error unless `value` is an int of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise error(argument, wanted, repr(value))
+
+
+def check_flag(argument: str, value: Any) -> None:
+    """An error unless `value` is a bool: a tensor or a string here is a misplaced argument."""
+    if value is not True and value is not False:
+        raise error(argument, "a bool", repr(value))
+
+
+def check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> None:
+    """An error unless `value` is one of a few words."""
+    if value not in choices:
+        raise error(argument, " or ".join(f'"{c}"' for c in choices), repr(value))
+
+
+def common_fields(dtype: str, *operands: Tensor) -> dict[str, Value]:
+    """The fields that every operation has; `operands` are the tensors that a kernel walks through, on one device."""
+    import torch
+
+    device = operands[0].device
+    return {
+        **device_fields(device),
+        "dtype": dtype,
+        "contiguous": all(t.is_contiguous() for t in operands),
+        "inner_contiguous": all(t.stride(-1) == 1 or t.shape[-1] < 2 for t in operands if t.ndim),
+        "requires_grad": torch.is_grad_enabled() and any(t.requires_grad for t in operands),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "graph_capture": device.type == "cuda" and torch.cuda.is_current_stream_capturing(),
+    }
+
+
+def given(**options: tuple[Any, Any]) -> dict[str, Any]:
+    """`given(eps=(eps, 1e-6))`: the options that differ from their defaults, for the adapter's keywords."""
+    return {name: value for name, (value, default) in options.items() if value is not default and value != default}
