@@ -1,4 +1,4 @@
-"""What every test can rely on: one torch thread, quiet Hugging Face libraries, and `gpu` tests only where there is a GPU."""
+"""What every test can rely on: one torch thread, no network, and `gpu` tests only where there is a GPU."""
 
 from __future__ import annotations
 

@@ -38,7 +38,11 @@ def test_every_package_has_its_place_in_the_picture(root: Path) -> None:
 @pytest.mark.parametrize("name", ["layerzero", *(f"layerzero.{part}" for part in WITHOUT_TORCH)])
 def test_modules_up_to_the_run_time_import_where_there_is_no_torch(name: str, root: Path) -> None:
     # `import layerzero` alone: its subpackages above the run time may need torch.
-    script = IMPORT_ALL if name != "layerzero" else "import sys; sys.modules['torch'] = None; import layerzero as m; print(m.__name__)"
+    script = (
+        IMPORT_ALL
+        if name != "layerzero"
+        else "import sys; sys.modules['torch'] = None; import layerzero as m; print(m.__name__)"
+    )
     done = subprocess.run([sys.executable, "-c", script, name], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == name
