@@ -52,6 +52,13 @@ def headline(proof: Proof) -> str:
     return f"{proof.scope} -> {proof.kernel}, score {number(proof.score)}{degraded}"
 
 
+def why(program: Program, proof: Proof) -> Branch:
+    """The chosen kernel and what decided for it, without the others."""
+    applied = _rules("rules that applied", [rule for rule in proof.rules if rule.applied])
+    parts = (*_outcome(program, proof), applied)
+    return Branch(headline(proof), tuple(part for part in parts if part is not None), _tone(proof))
+
+
 def why_not(program: Program, proof: Proof, kernel: str) -> Branch:
     """The branch of one kernel: all that removed it, or what it lost by.
 

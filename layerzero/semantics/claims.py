@@ -1,0 +1,120 @@
+"""The `test` blocks of a program -> which claims hold. A `given` is decided; a `whenever` is sampled, not proved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+
+from layerzero.check.expressions import Value
+from layerzero.check.program import Claim, Given, Program, Scope, Test, Whenever
+from layerzero.semantics.environment import Environment
+from layerzero.semantics.explanation import headline
+from layerzero.semantics.interpret import decide
+from layerzero.semantics.proof import Proof
+from layerzero.semantics.sampling import sample
+
+SAMPLES = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Where a claim was decided: the context and what else the decision depended on."""
+
+    scope: Scope
+    values: Mapping[str, Value]
+    arms: Mapping[str, str]
+    packages: Mapping[str, str]  # those given or chosen; the others are the environment's
+    today: date
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A claim that does not hold: `expect not acme.*`, and what was decided instead, where."""
+
+    claim: Claim
+    situation: Situation
+    proof: Proof
+
+    @property
+    def message(self) -> str:
+        return f"wanted `{self.claim.span.text}`, got {headline(self.proof)}"
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """`sampled` counts the contexts tried for a `whenever`, None for a `given`; `rules` applied in one of them."""
+
+    __test__ = False
+
+    test: Test
+    broken: tuple[Broken, ...]
+    sampled: int | None
+    rules: frozenset[str]
+
+    @property
+    def passed(self) -> bool:
+        return not self.broken
+
+    @property
+    def verdict(self) -> str:
+        """`passed`, `failed`, or for a `whenever` without a counterexample `sampled, not proved`."""
+        if self.broken:
+            return "failed"
+        return "passed" if self.sampled is None else "sampled, not proved"
+
+
+def run_tests(program: Program, environment: Environment, samples: int = SAMPLES, seed: int = 0) -> list[TestResult]:
+    """The result of every test of a program, in its order. The same seed samples the same contexts."""
+    return [run_test(program, environment, test, samples, seed) for test in program.tests]
+
+
+def run_test(
+    program: Program, environment: Environment, test: Test, samples: int = SAMPLES, seed: int = 0
+) -> TestResult:
+    match test.subject:
+        case Given() as given:
+            situations: Iterable[Situation] = [_situation(environment, given)]
+        case Whenever() as whenever:
+            drawn = sample(program, environment, whenever, samples, seed)
+            situations = [Situation(whenever.scope, d.values, d.arms, d.packages, d.today) for d in drawn]
+    rules: set[str] = set()
+    count = 0
+    broken: dict[int, Broken] = {}
+    for situation in situations:
+        proof = _decide(program, environment, situation)
+        count += 1
+        rules.update(applied.rule.name for applied in proof.rules if applied.applied)
+        for place, claim in enumerate(test.claims):
+            if place not in broken and not holds(claim, proof):
+                broken[place] = Broken(claim, situation, proof)
+    sampled = count if isinstance(test.subject, Whenever) else None
+    return TestResult(test, tuple(broken[place] for place in sorted(broken)), sampled, frozenset(rules))
+
+
+def holds(claim: Claim, proof: Proof) -> bool:
+    """Whether one `expect` line is true of a decision."""
+    held = True
+    if claim.kernels is not None:
+        held = proof.kernel in claim.kernels
+    if claim.outcome is not None:
+        held = proof.degraded if claim.outcome == "degraded" else proof.error is not None
+    if claim.rule is not None:
+        held = held and any(applied.applied and applied.rule.name == claim.rule for applied in proof.rules)
+    return held is not claim.negated
+
+
+def _situation(environment: Environment, given: Given) -> Situation:
+    packages = {choice.name: _version(choice.specifiers) for choice in given.packages}
+    return Situation(given.scope, given.values, given.arms, packages, environment.today)
+
+
+def _version(specifiers: tuple[str, ...]) -> str:
+    """`("==1.5.1",)` -> `1.5.1`; the checker lets nothing else pass in a `given`."""
+    return specifiers[0].lstrip("=").strip()
+
+
+def _decide(program: Program, environment: Environment, situation: Situation) -> Proof:
+    packages = {**environment.packages, **situation.packages}
+    there = replace(environment, packages=packages, today=situation.today)
+    return decide(program, there, situation.scope, situation.values, situation.arms)
