@@ -105,9 +105,8 @@ def run(say: Callable[[str], None], heading: Callable[[str], str] = str, tokens:
     say("")
     say(heading("4. The numbers are the plain model's"))
     largest = max(float((run.logits - plain_logits(plain, PROMPT, run.tokens)).abs().max()) for run in (first, second))
-    say(
-        f"largest difference of {2 * tokens} x 256 logits: {largest:.1e}, tolerance {TOLERANCE:.0e}: {_verdict(largest)}"
-    )
+    agreement = "they agree" if largest <= TOLERANCE else "THEY DO NOT AGREE"
+    say(f"largest difference of {2 * tokens} x 256 logits: {largest:.1e}, tolerance {TOLERANCE:.0e}: {agreement}")
     return Tour(
         tokens=first.tokens,
         served=served(first),
@@ -128,10 +127,6 @@ def _explain(records: list[CallRecord], phase: str) -> Explanation:
         if record.operation == "attention":
             return lz.explain(operation=f"attention.{phase}", context=record.decision.values)
     raise LayerZeroError(f"the model made no attention call in {phase}; the tour has nothing to explain")
-
-
-def _verdict(largest: float) -> str:
-    return "they agree" if largest <= TOLERANCE else "THEY DO NOT AGREE"
 
 
 def _say_all(say: Callable[[str], None], lines: list[str]) -> None:

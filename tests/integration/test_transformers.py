@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,13 @@ def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Any]]:
     plain, model = tiny(request.param), tiny(request.param)
     with lz_transformers.apply(model):
         yield plain, model
+
+
+@pytest.fixture
+def in_force() -> Iterator[Callable[[str], None]]:
+    """Puts the policy of a text in force, for one test."""
+    yield lambda text: lz.configure(lz.Policy.from_text(text))
+    lz.configure(lz.Policy.from_text(""))
 
 
 def ids(batch: int = 1, length: int = 20) -> Any:
@@ -200,10 +207,10 @@ def test_what_is_not_a_model_is_named() -> None:
         lz_transformers.apply(torch.nn.Linear(2, 2))
 
 
-def test_a_policy_chooses_for_the_model() -> None:
+def test_a_policy_chooses_for_the_model(in_force: Callable[[str], None]) -> None:
     model = tiny("Llama")
-    text = 'policy "mine"\nlock reference.attention for attention.decode as pinned'
-    with lz_transformers.apply(model), lz.using(lz.Policy.from_text(text)), lz.trace() as calls:
+    in_force('policy "mine"\nlock reference.attention for attention.decode as pinned')
+    with lz_transformers.apply(model), lz.trace() as calls:
         cache = model(ids(), use_cache=True).past_key_values
         model(ids()[:, :1], past_key_values=cache)
     kernels = [call.kernel for call in calls if call.operation == "attention"]
@@ -211,12 +218,18 @@ def test_a_policy_chooses_for_the_model() -> None:
     assert "reference.attention" not in kernels[:2]
 
 
-def test_a_policy_that_denies_everything_is_heard_of(tmp_path: Path) -> None:
+def test_a_policy_that_denies_everything_is_heard_of(in_force: Callable[[str], None]) -> None:
     model = tiny("Llama")
-    with lz_transformers.apply(model), lz.using(lz.Policy.from_text('policy "none" strict\ndeny *')):
-        with pytest.raises(NoKernelError, match="attention|rms_norm"):
-            model(ids())
+    in_force('policy "none" strict\ndeny *')
+    with lz_transformers.apply(model), pytest.raises(NoKernelError, match="rms_norm"):
+        model(ids())
+
+
+def test_a_policy_with_an_error_leaves_the_one_before(in_force: Callable[[str], None], tmp_path: Path) -> None:
+    in_force('policy "mine"')
     with pytest.raises(FileNotFoundError):
         lz.configure(tmp_path / "missing.lzp")
+    (tmp_path / "typo.lzp").write_text('policy "typo"\ndeny nowhere for attention', encoding="utf-8")
     with pytest.raises(PolicyError, match="nowhere"):
-        lz.Policy.from_text('policy "typo"\ndeny nowhere for attention')
+        lz.configure(tmp_path / "typo.lzp")
+    assert lz.status().policy == "mine"
