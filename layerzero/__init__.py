@@ -1,0 +1,41 @@
+"""LayerZero: rules decide which kernel runs each operation of PyTorch LLM inference, and every decision can be shown.
+
+The names below load on first use: `import layerzero as lz` imports neither torch nor the policy machinery.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from layerzero.api import *  # noqa: F403
+
+__version__ = "0.1.0"
+
+_API = (
+    *("Context", "Decision", "KernelInfo", "Policy", "SelectedKernel"),
+    *("attention", "paged_attention", "rms_norm", "layer_norm", "group_norm", "rope", "alibi"),
+    *("swiglu", "gelu", "silu", "sample_topk", "sample_topp", "sample_greedy"),
+    *("select", "explain", "which", "list_kernels", "validate", "dry_run", "trace"),
+    *("configure", "context", "register_kernel", "status", "doctor"),
+)
+_ERRORS = (
+    *("LayerZeroError", "ArgumentError", "ContextError", "UnknownNameError", "PolicyError"),
+    *("NoKernelError", "KernelCallError", "MissingDependencyError"),
+)
+_HOME = {**dict.fromkeys(_API, "layerzero.api"), **dict.fromkeys(_ERRORS, "layerzero.errors")}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module `layerzero` has no attribute `{name}`")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -25,7 +25,7 @@ ArithmeticOperator = OneOf["+", "-", "*", "//", "%"]
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """`int in 1..1024`, `enum(full, sliding)`. Bounds are inclusive, None where open; `high_open` for `..<` on floats."""
+    """`int in 1..1024`, `enum(full, sliding)`. Bounds are inclusive, None where open; `high_open` is `..<`, floats."""
 
     kind: Kind
     members: tuple[str, ...] = ()
@@ -237,13 +237,13 @@ def children(expression: Expression) -> tuple[Expression, ...]:
         case Conditional(then=then, condition=condition, otherwise=otherwise):
             return (then, condition, otherwise)
         case Membership(operand=operand, items=items):
-            parts = [operand]
+            found = [operand]
             for item in items:
                 if isinstance(item, Interval):
-                    parts.extend(bound for bound in (item.low, item.high) if bound is not None)
+                    found.extend(bound for bound in (item.low, item.high) if bound is not None)
                 else:
-                    parts.append(item)
-            return tuple(parts)
+                    found.append(item)
+            return tuple(found)
         case _:
             return ()
 

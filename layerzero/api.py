@@ -1,0 +1,362 @@
+"""The public functions, typed. Each reads its arguments, asks the policy in force, and calls what it chose.
+
+Tensors are `torch.Tensor`; torch is imported by the first call that needs it, not by this module. Wrong arguments
+raise ArgumentError; a call that no kernel may serve raises NoKernelError, which carries the whole decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from layerzero.backends.machine import ThisMachine
+from layerzero.dispatch.call import Dispatcher
+from layerzero.dispatch.inspection import Context, Inspector, KernelInfo, SelectedKernel
+from layerzero.dispatch.trace import trace
+from layerzero.operations import (
+    alibi as _alibi,
+    attention as _attention,
+    gelu as _gelu,
+    group_norm as _group_norm,
+    layer_norm as _layer_norm,
+    paged_attention as _paged_attention,
+    rms_norm as _rms_norm,
+    rope as _rope,
+    sample as _sample,
+    silu as _silu,
+    swiglu as _swiglu,
+)
+from layerzero.operations.device import present_devices
+from layerzero.runtime import ambient
+from layerzero.runtime.decision import Decision
+from layerzero.runtime.engine import Engine, Status
+from layerzero.runtime.explanation import Explanation
+from layerzero.runtime.policy import Policy
+from layerzero.semantics.proof import Reason
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Generator, Tensor
+
+_machine = ThisMachine(present_devices)
+_engine = Engine(_machine)
+_dispatcher = Dispatcher(_engine, _machine)
+_inspector = Inspector(_dispatcher)
+_call = _dispatcher.call
+
+
+# ---------------------------------------------------------------- calls
+
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    attn_mask: Tensor | None = None,
+    is_causal: bool = False,
+    dropout_p: float = 0.0,
+    scale: float | None = None,
+    window: int | None = None,
+    softcap: float | None = None,
+    alibi_slopes: Tensor | None = None,
+    sinks: Tensor | None = None,
+    enable_gqa: bool | None = None,
+    layout: Literal["bshd", "bhsd"] = "bshd",
+    phase: Literal["prefill", "decode"] | None = None,
+    return_lse: bool = False,
+) -> Any:
+    """softmax(scale * q k^T + mask) v. A row that may attend to nothing is zero.
+
+    Args:
+        q: [batch, q_len, q_heads, head_dim], or as `layout` says.
+        k: [batch, kv_len, kv_heads, head_dim]; kv_heads divides q_heads (grouped-query attention).
+        v: [batch, kv_len, kv_heads, v_head_dim].
+        attn_mask: Broadcasts to [batch, q_heads, q_len, kv_len]; bool (true attends) or added to the scores.
+        is_causal: Aligned to the bottom right: the last query sees every key.
+        dropout_p: Probability that an attention weight is zeroed.
+        scale: Factor of the scores; None is 1 / sqrt(head_dim).
+        window: A query sees itself and the window - 1 keys before it.
+        softcap: Scores become softcap * tanh(score / softcap).
+        alibi_slopes: fp32 [q_heads] or [batch, q_heads].
+        sinks: [q_heads], a logit per head that takes part in the softmax's sum alone.
+        enable_gqa: Implied by the shapes; a False that contradicts them is an error.
+        layout: "bshd" or "bhsd" (batch, heads, seq, head_dim); never guessed.
+        phase: "prefill" or "decode"; implied by the shapes.
+        return_lse: Also return the log-sum-exp of the scores, fp32 [batch, q_heads, q_len].
+
+    Returns:
+        The output in the layout of q with v's head size, or (output, lse).
+    """
+    return _call(
+        _attention.read(
+            q,
+            k,
+            v,
+            attn_mask,
+            is_causal,
+            dropout_p,
+            scale,
+            window,
+            softcap,
+            alibi_slopes,
+            sinks,
+            enable_gqa,
+            layout,
+            phase,
+            return_lse,
+        )
+    )
+
+
+def paged_attention(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    page_table: Tensor,
+    seq_lens: Tensor | None = None,
+    is_causal: bool = True,
+    cu_seqlens_q: Tensor | None = None,
+    scale: float | None = None,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """Attention over keys and values that lie in pages.
+
+    Args:
+        q: [batch, q_len, q_heads, head_dim]; with `cu_seqlens_q` packed: [total, q_heads, head_dim].
+        k_cache: [pages, page_size, kv_heads, head_dim].
+        v_cache: [pages, page_size, kv_heads, v_head_dim].
+        page_table: int32 [batch, max_pages]: the pages of each sequence, in order.
+        seq_lens: int32 [batch], keys per sequence; None means that every page of the table is full.
+        is_causal: Aligned to each sequence's last key.
+        cu_seqlens_q: int32 [batch + 1], where each sequence's queries begin in q.
+        scale: As in `attention`, like window, softcap and sinks.
+        window: See scale.
+        softcap: See scale.
+        sinks: See scale.
+
+    Returns:
+        The output, shaped as q with v's head size.
+    """
+    read = _paged_attention.read
+    return _call(  # type: ignore[no-any-return]
+        read(q, k_cache, v_cache, page_table, seq_lens, is_causal, cu_seqlens_q, scale, window, softcap, sinks)
+    )
+
+
+def rms_norm(x: Tensor, weight: Tensor | None = None, eps: float = 1e-6, residual: Tensor | None = None) -> Any:
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension, accumulated in fp32 or wider.
+
+    Args:
+        x: [..., hidden].
+        weight: [hidden].
+        eps: Added under the root.
+        residual: Added to x first.
+
+    Returns:
+        The norm shaped as x; with a residual (norm, x + residual).
+    """
+    return _call(_rms_norm.read(x, weight, eps, residual))
+
+
+def layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+    """(x - mean) / sqrt(variance + eps) * weight + bias over the last dimension; x [..., hidden]."""
+    return _call(_layer_norm.read(x, weight, bias, eps))  # type: ignore[no-any-return]
+
+
+def group_norm(
+    x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Layer norm over groups of channels: x [batch, channels, ...], weight and bias [channels]."""
+    return _call(_group_norm.read(x, num_groups, weight, bias, eps))  # type: ignore[no-any-return]
+
+
+def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tensor:
+    """Rotary position embedding.
+
+    Args:
+        x: [batch, seq, heads, head_dim] or [seq, heads, head_dim].
+        cos: [seq, width] or [batch, seq, width], for the very positions of x; a width of at most head_dim / 2 has a
+            column per pair (fewer rotate a part of the head), head_dim a column per element.
+        sin: Shaped as cos.
+        interleaved: Pairs are neighbours (2i, 2i + 1) instead of halves (i, i + width).
+    """
+    return _call(_rope.read(x, cos, sin, interleaved))  # type: ignore[no-any-return]
+
+
+def alibi(
+    num_heads: int,
+    q_len: int,
+    kv_len: int,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """The linear position bias [num_heads, q_len, kv_len]: -slope * |i + kv_len - q_len - j|; fp32 on the CPU unless
+    `dtype` and `device` say otherwise."""
+    return _call(_alibi.read(num_heads, q_len, kv_len, dtype, device))  # type: ignore[no-any-return]
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up; both [..., hidden]."""
+    return _call(_swiglu.read(gate, up))  # type: ignore[no-any-return]
+
+
+def gelu(x: Tensor, approximate: Literal["none", "tanh"] = "none") -> Tensor:
+    """x * Phi(x), exactly or by the tanh formula."""
+    return _call(_gelu.read(x, approximate))  # type: ignore[no-any-return]
+
+
+def silu(x: Tensor) -> Tensor:
+    """x * sigmoid(x)."""
+    return _call(_silu.read(x))  # type: ignore[no-any-return]
+
+
+def sample_topk(logits: Tensor, k: int = 50, temperature: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Draw from the k likeliest tokens of each row: logits [vocab] or [batch, vocab] -> int64 [] or [batch]."""
+    return _call(_sample.read_topk(logits, k, temperature, generator))  # type: ignore[no-any-return]
+
+
+def sample_topp(logits: Tensor, p: float = 0.9, temperature: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Draw from the fewest tokens whose probabilities reach p; shapes as `sample_topk`."""
+    return _call(_sample.read_topp(logits, p, temperature, generator))  # type: ignore[no-any-return]
+
+
+def sample_greedy(logits: Tensor) -> Tensor:
+    """The likeliest token of each row; shapes as `sample_topk`."""
+    return _call(_sample.read_greedy(logits))  # type: ignore[no-any-return]
+
+
+# ---------------------------------------------------------------- selection and inspection
+
+
+def select(operation: str, context: Mapping[str, Any] | None = None, **tensors: Any) -> SelectedKernel:
+    """The kernel for an operation, ready to be called.
+
+    Args:
+        operation: An operation or view: "attention", "attention.causal".
+        context: Fields of the call, as `lz.Context(...)` or a mapping; or else
+        tensors: the arguments of the call, by keyword.
+
+    Raises:
+        ContextError: The context does not fit the operation.
+        NoKernelError: No kernel may serve it.
+    """
+    return _inspector.select(_inspector.decide(operation, context, (), tensors))
+
+
+def which(operation: str, *args: Any, context: Mapping[str, Any] | None = None, **kwargs: Any) -> str:
+    """The id of the kernel that a call would run: `lz.which("attention.causal", q, k, v)`. Raises as `select`."""
+    return _inspector.select(_inspector.decide(operation, context, args, kwargs)).id
+
+
+def explain(*args: Any, operation: str, context: Mapping[str, Any] | None = None, **kwargs: Any) -> Explanation:
+    """Why a call runs what it runs, and why nothing else: `print(lz.explain(q, k, v, operation="attention.causal"))`.
+
+    A call that no kernel may serve is explained too. Raises ContextError as `select`.
+    """
+    return _inspector.decide(operation, context, args, kwargs).explain()
+
+
+def dry_run(operation: str, context: Mapping[str, Any] | None = None, **tensors: Any) -> Decision:
+    """The decision alone: nothing is loaded or called, and one without a kernel is returned, not raised."""
+    return _inspector.decide(operation, context, (), tensors)
+
+
+def validate(
+    kernel: str, context: Mapping[str, Any] | None = None, operation: str | None = None, **tensors: Any
+) -> tuple[bool, list[Reason]]:
+    """Whether a kernel could serve a context at all, policy aside, and each reason against it.
+
+    Args:
+        kernel: `flash_attn.v3`.
+        context: As in `select`; an "operation" in it counts.
+        operation: Needed where the kernel serves several operations and the context names none.
+        tensors: The arguments of the call instead of a context.
+
+    Raises:
+        UnknownNameError: There is no such kernel.
+    """
+    return _inspector.validate(kernel, context, operation, tensors)
+
+
+def list_kernels(operation: str | None = None) -> list[KernelInfo]:
+    """The kernels of an operation ("attention"), a view ("attention.decode"), all that a glob matches, or all."""
+    return _inspector.list_kernels(operation)
+
+
+# ---------------------------------------------------------------- policy
+
+
+def configure(policy: str | Path | Policy) -> Policy:
+    """Put a policy in force in this process, in place of the one before.
+
+    Args:
+        policy: A `.lzp` file, a folder that holds one program, or a loaded Policy.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder.
+        PolicyError: The policy has errors; the one before stays in force.
+    """
+    return _engine.configure(policy)
+
+
+def context(**fields: Any) -> AbstractContextManager[None]:
+    """Set fields for every decision made inside: `with lz.context(request_id="r-1", layer=3): ...`"""
+    return ambient.context(fields)
+
+
+def status() -> Status:
+    """The policy in force: name, digests, epoch, files, and the last failure to load one."""
+    return _engine.status()
+
+
+def register_kernel(function: Callable[..., Any], catalog: str) -> str:
+    """Add a kernel of your own to the policy in force and those configured later.
+
+    Args:
+        function: Called with the arguments of its operation that it supports (docs/adding-a-backend.md).
+        catalog: `.lzp` text that declares exactly one kernel, without `adapter`.
+
+    Returns:
+        The kernel's id.
+
+    Raises:
+        PolicyError: The text has errors, or declares no kernel or several.
+    """
+    return _engine.register(function, catalog, _machine.registered)
+
+
+__all__ = [
+    "Context",
+    "Decision",
+    "KernelInfo",
+    "Policy",
+    "SelectedKernel",
+    "alibi",
+    "attention",
+    "configure",
+    "context",
+    "dry_run",
+    "explain",
+    "gelu",
+    "group_norm",
+    "layer_norm",
+    "list_kernels",
+    "paged_attention",
+    "register_kernel",
+    "rms_norm",
+    "rope",
+    "sample_greedy",
+    "sample_topk",
+    "sample_topp",
+    "select",
+    "silu",
+    "status",
+    "swiglu",
+    "trace",
+    "validate",
+    "which",
+]

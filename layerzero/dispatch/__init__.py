@@ -1,0 +1,1 @@
+"""select -> call -> trace: from a call's arguments to the kernel's result."""

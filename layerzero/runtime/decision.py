@@ -1,0 +1,100 @@
+"""What was decided, small enough to keep for every call; its whole proof is rebuilt when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from layerzero.check.expressions import Value
+from layerzero.check.program import Program, Scope
+from layerzero.semantics.environment import Environment
+from layerzero.semantics.proof import Outcome, Proof
+
+if TYPE_CHECKING:
+    from layerzero.runtime.explanation import Explanation
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyIdentity:
+    """`production` version 7, by the digest of its canonical program."""
+
+    name: str
+    version: str | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision with the inputs that led to it.
+
+    `values` are those given, before defaults; `arms` the experiments' arms that the call was in. The program and
+    environment are those of the snapshot that decided, so the proof stays right after a swap.
+    """
+
+    program: Program = field(repr=False)
+    environment: Environment = field(repr=False)
+    scope: Scope
+    values: Mapping[str, Value] = field(repr=False)
+    arms: Mapping[str, str]
+    outcome: Outcome
+    epoch: int = 0
+    cached: bool = False
+
+    @property
+    def kernel(self) -> str | None:
+        """The id of the chosen kernel; None exactly when `error` is set."""
+        return self.outcome.kernel
+
+    @property
+    def score(self) -> float | None:
+        return self.outcome.score
+
+    @property
+    def degraded(self) -> bool:
+        """Whether nothing but the operation's fallback was left."""
+        return self.outcome.degraded
+
+    @property
+    def locked_by(self) -> tuple[str, ...]:
+        return self.outcome.locked_by
+
+    @property
+    def ordered_by(self) -> tuple[str, ...]:
+        return self.outcome.ordered_by
+
+    @property
+    def error(self) -> str | None:
+        """The code of the failure (`no_kernel`, ...); the message is in `explain()`."""
+        return self.outcome.error
+
+    @property
+    def arm(self) -> Mapping[str, str] | None:
+        return self.arms or None
+
+    @property
+    def policy(self) -> PolicyIdentity:
+        return PolicyIdentity(self.program.name, self.program.version, self.program.digest)
+
+    @cached_property
+    def proof(self) -> Proof:
+        """The interpreter's account of this decision.
+
+        Raises:
+            AssertionError: The matcher and the interpreter disagree, which is a bug of LayerZero.
+        """
+        from layerzero.semantics.interpret import decide
+
+        proof = decide(self.program, self.environment, self.scope, self.values, self.arms)
+        if Outcome.of(proof) != self.outcome:
+            raise AssertionError(
+                f"matcher decided {self.outcome}, the interpreter {Outcome.of(proof)}: please report this"
+            )
+        return proof
+
+    def explain(self) -> Explanation:
+        """The provenance of the decision, for people and programs."""
+        from layerzero.runtime.explanation import Explanation
+
+        return Explanation(self)

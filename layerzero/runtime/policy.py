@@ -1,0 +1,142 @@
+"""A policy as an object: load it, ask it. It looks at no device, and by default not at this machine's packages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from layerzero.check import load, load_text, require
+from layerzero.check.expressions import Value
+from layerzero.check.program import Program, Scope
+from layerzero.runtime.decision import Decision
+from layerzero.runtime.snapshot import Snapshot
+from layerzero.semantics.context import read_context
+from layerzero.semantics.environment import Environment
+from layerzero.syntax.diagnostics import Diagnostic
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A context that `Policy.prepare` has validated; it may be used with the policy that made it."""
+
+    scope: Scope
+    values: Mapping[str, Value]
+    arms: Mapping[str, str]
+
+
+def offline_environment(today: date | None = None) -> Environment:
+    """No machine in particular: every package counts as present at an accepted version."""
+    return Environment(assume_packages=True, today=today or datetime.now(UTC).date())
+
+
+class Policy:
+    """A checked policy with the environment that it is asked in. Immutable; threads may share it."""
+
+    def __init__(
+        self, program: Program, environment: Environment, files: Sequence[str] = (), warnings: Sequence[Diagnostic] = ()
+    ) -> None:
+        self.program = program
+        self.files = tuple(files)
+        self.warnings = tuple(warnings)
+        self._snapshot = Snapshot(program, environment)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        environment: Environment | None = None,
+        prelude: bool = True,
+        catalogs: Sequence[str | Path] = (),
+        today: date | None = None,
+    ) -> Policy:
+        """Read and check the policy in a file or folder.
+
+        Args:
+            path: A `.lzp` file, or a folder that holds one program.
+            environment: What to assume of the machine; None assumes every package at an accepted version.
+            prelude: False leaves out the shipped prelude and catalogs.
+            catalogs: `.lzp` files to trust besides the installed ones.
+            today: The day on which `until` is judged, when no environment is given; None is the present UTC day.
+
+        Raises:
+            FileNotFoundError: There is no such path.
+            PolicyError: The policy has errors; the message shows each with its place.
+        """
+        checked = load(Path(path), prelude=prelude, catalogs=[Path(catalog) for catalog in catalogs])
+        program = require(checked)
+        return cls(program, environment or offline_environment(today), checked.files, checked.diagnostics)
+
+    @classmethod
+    def from_text(
+        cls,
+        text: str,
+        *,
+        prelude: bool = True,
+        name: str = "<text>",
+        environment: Environment | None = None,
+        today: date | None = None,
+    ) -> Policy:
+        """The policy in a string. Arguments and errors as for `load`; a text cannot import files."""
+        checked = load_text(text, name=name, prelude=prelude)
+        program = require(checked)
+        return cls(program, environment or offline_environment(today), checked.files, checked.diagnostics)
+
+    @property
+    def name(self) -> str:
+        return self.program.name
+
+    @property
+    def version(self) -> str | None:
+        return self.program.version
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical program: layout, comments and order do not change it."""
+        return self.program.digest
+
+    @property
+    def environment(self) -> Environment:
+        return self._snapshot.environment
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    def on(self, environment: Environment) -> Policy:
+        """The same policy asked in another environment."""
+        return Policy(self.program, environment, self.files, self.warnings)
+
+    def assuming(self, packages: Mapping[str, str]) -> Policy:
+        """The same policy with these package versions given: `assuming({"flash-attn": "2.8.3"})`."""
+        return self.on(replace(self.environment, packages={**self.environment.packages, **packages}))
+
+    def prepare(self, context: Mapping[str, Any]) -> Prepared:
+        """Validate and pack a context once, to decide it many times.
+
+        Args:
+            context: `{"operation": "attention.decode", "dtype": "bf16", ...}`; None is an absent field.
+
+        Raises:
+            ContextError: An unknown or doubled field, a wrong type, a value outside its range.
+        """
+        scope, values = read_context(self.program, context)
+        from layerzero.semantics.experiments import enrol
+
+        return Prepared(scope, values, enrol(self.program, values) if self.program.experiments else {})
+
+    def decide(self, context: Mapping[str, Any] | Prepared) -> Decision:
+        """Decide one context; a decision without a kernel has `error` set and raises nothing.
+
+        Raises:
+            ContextError: As `prepare`; or a needed field is missing, or the context contradicts the asserted view.
+        """
+        prepared = context if isinstance(context, Prepared) else self.prepare(context)
+        return self._snapshot.decide(prepared.scope, prepared.values, prepared.arms)
+
+    def __repr__(self) -> str:
+        version = "" if self.version is None else f" version {self.version}"
+        return f"<Policy {self.name!r}{version} {self.digest[:12]}>"
