@@ -15,9 +15,8 @@ from typing import Any
 from layerzero.syntax.limits import MAX_NESTING, MAX_TOKEN_CHARACTERS
 from layerzero.syntax.tables import Tables
 
-_BLANKS = re.compile(r"(?:[ \t\r\n\f]+|#[^\n]*)*")
+BLANKS = re.compile(r"(?:[ \t\r\n\f]+|#[^\n]*)*")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_BLOCK = re.compile(r"[({]")
 END = "$END"
 
 Make = Callable[[str, list[Any], int, int], Any]
@@ -43,12 +42,24 @@ class Several(list[Any]):
 
 
 class Stop(Exception):
-    """The text cannot go on at `offset`: the parser, in `state`, can take no word that begins there."""
+    """The text cannot go on at `offset`: the parser, in `state`, can take no word that begins there.
 
-    def __init__(self, offset: int, state: int) -> None:
+    `settled` is the state once what is complete before the place has been put together: it knows more of what is
+    missing than `state`, which only knows the last word. `whole`: what stands before is a complete statement.
+    `closable`: a `}` could stand here. `before` has the places of the last parts and the states before them, the
+    last part first.
+    """
+
+    def __init__(
+        self, offset: int, state: int, settled: int, whole: bool, closable: bool, before: list[tuple[int, int]]
+    ) -> None:
         super().__init__(offset, state)
         self.offset = offset
         self.state = state
+        self.settled = settled
+        self.whole = whole
+        self.closable = closable
+        self.before = before
 
 
 class TooLarge(Exception):
@@ -68,7 +79,7 @@ class _Lexer:
     match: Callable[[str, int], re.Match[str] | None]
 
 
-@dataclass
+@dataclass(eq=False)
 class Automaton:
     """Runs the tables; `make(rule, values, start, end)` turns the parts of a rule into its value."""
 
@@ -76,8 +87,8 @@ class Automaton:
     _lexers: dict[int, _Lexer] = field(default_factory=dict)
     _shared: dict[frozenset[str], _Lexer] = field(default_factory=dict)
 
-    def run(self, text: str, start: int, make: Make) -> None:
-        """Read `text` from `start` to its end.
+    def run(self, text: str, start: int, make: Make, blank: Callable[[int, int], None]) -> None:
+        """Read `text` from `start` to its end; `blank` is told where comments may stand.
 
         Raises:
             Stop: where the text leaves the language; what was complete before has been made.
@@ -87,14 +98,21 @@ class Automaton:
         position = start
         depth = 0
         while True:
-            position = _BLANKS.match(text, position).end()  # type: ignore[union-attr]
-            if position == len(text):
-                break
+            after = BLANKS.match(text, position).end()  # type: ignore[union-attr]
+            if after > position + 1:
+                blank(position, after)
+            elif after > position and text[position] == "#":
+                blank(position, after)
+            position = after
             state = run.states[-1]
-            token = self._next(text, position, state)
+            token = self._next(text, position, state) if position < len(text) else None
             if token is None or not run.feed(token.kind, token, token.start, token.end):
-                run.finish(position)
-                raise Stop(position, state)
+                stop = run.stop(position, state)
+                if stop.whole:
+                    run.feed(END, None, position, position)
+                    if position == len(text):
+                        return
+                raise stop
             if token in ("(", "{"):
                 depth += 1
                 if depth > MAX_NESTING:
@@ -102,9 +120,10 @@ class Automaton:
             elif token in (")", "}"):
                 depth -= 1
             position = token.end
-        state = run.states[-1]
-        if not run.finish(position):
-            raise Stop(position, state)
+
+    def accepts(self, state: int) -> frozenset[str]:
+        """The terminals that the parser can take in `state`."""
+        return frozenset(symbol for symbol in self.tables.actions[state] if symbol.isupper() or symbol[0] == "_")
 
     def _next(self, text: str, position: int, state: int) -> Token | None:
         lexer = self._lexers.get(state) or self._lexer(state)
@@ -121,7 +140,7 @@ class Automaton:
         return Token(found.group(), found.lastgroup or "", position, found.end())
 
     def _lexer(self, state: int) -> _Lexer:
-        accepted = frozenset(s for s in self.tables.actions[state] if s in self.tables.patterns or s.isupper())
+        accepted = self.accepts(state)
         lexer = self._shared.get(accepted)
         if lexer is None:
             lexer = self._shared[accepted] = self._make_lexer(accepted)
@@ -160,7 +179,7 @@ class _Run:
         self.productions = automaton.tables.productions
         self.end = automaton.tables.end
         self.make = make
-        self.states = [automaton.tables.start]
+        self.states: list[int] = [automaton.tables.start]
         self.values: list[Any] = []
         self.starts: list[int] = []
         self.ends: list[int] = []
@@ -184,9 +203,36 @@ class _Run:
             if terminal == END and states[-1] == self.end:
                 return True
 
-    def finish(self, position: int) -> bool:
-        """The text ends here: whether the language lets it; what is complete is made."""
-        return self.feed(END, None, position, position)
+    def takes(self, terminal: str) -> bool:
+        """Whether `terminal` could come next; nothing is made."""
+        states = list(self.states)
+        while True:
+            target = self.actions[states[-1]].get(terminal)
+            if target is None:
+                return False
+            if target >= 0:
+                return True
+            production = self.productions[~target]
+            if production.length:
+                del states[-production.length :]
+            states.append(self.actions[states[-1]][production.origin])
+            if terminal == END and states[-1] == self.end:
+                return True
+
+    def stop(self, position: int, state: int) -> Stop:
+        before = list(zip(self.starts[:-4:-1], self.states[-2:-5:-1], strict=True))
+        return Stop(position, state, self._settle(), self.takes(END), self.takes("RBRACE"), before)
+
+    def _settle(self) -> int:
+        states = list(self.states)
+        while True:
+            choices = {target for target in self.actions[states[-1]].values() if target < 0}
+            if len(choices) != 1:
+                return states[-1]
+            production = self.productions[~choices.pop()]
+            if production.length:
+                del states[-production.length :]
+            states.append(self.actions[states[-1]][production.origin])
 
     def _reduce(self, production: Any) -> None:
         length, origin = production.length, production.origin

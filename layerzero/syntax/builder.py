@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any
 
 from layerzero.syntax import nodes as n
-from layerzero.syntax.automaton import Several, Token, TooLarge
+from layerzero.syntax.automaton import BLANKS, Several, Token, TooLarge
 from layerzero.syntax.diagnostics import Diagnostic, Label
 from layerzero.syntax.limits import INT_MAX, MAX_NESTING, MAX_NODES
 from layerzero.syntax.source import Source, Span
@@ -35,6 +35,7 @@ class Builder:
     statements: list[n.Statement] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     count: int = 0
+    _after: int = 0  # the end of the last statement
     _depths: dict[int, int] = field(default_factory=dict)
     _beyond: dict[int, Span] = field(default_factory=dict)  # 2**63, an int only behind a minus sign
 
@@ -52,13 +53,20 @@ class Builder:
     def error(self, code: str, message: str, span: Span, help: str = "", *labels: Label, label: str = "") -> None:
         self.diagnostics.append(Diagnostic(code, message, span, label=label, help=help, labels=labels))
 
-    def statement(self, parts: list[Any]) -> Several:
+    def statement(self, parts: list[Any], span: Span) -> Several:
         self.statements.extend(parts)
+        self._after = span.end
         self._depths.clear()
         for span in self._beyond.values():
             self._too_big(span)
         self._beyond.clear()
         return Several()
+
+    def resume_at(self, position: int) -> int:
+        """Where the first word stands after the statements that are complete."""
+        after = max(position, self._after)
+        found = BLANKS.match(self.source.text, after)
+        return found.end() if found else after
 
     def _measure(self, made: Any, parts: list[Any]) -> None:
         """Expressions inside each other, counted as they are made: `not not x`, `a + b + c`, brackets."""
@@ -315,10 +323,6 @@ def _declared(b: Builder, c: list[Any], s: Span) -> dict[str, Any]:
     return {"default": found.get("default"), "doc": found.get("doc"), "span": s}
 
 
-def _kind_of_rule(c: list[Any]) -> Any:
-    return c[0]
-
-
 def _require(b: Builder, c: list[Any], s: Span) -> n.Require:
     found = b.clauses(c, s)
     return n.Require(c[0], found.get("when"), found.get("because"), span=s)
@@ -330,7 +334,7 @@ def _field(b: Builder, c: list[Any], s: Span) -> n.Field:
 
 
 def _guard(b: Builder, c: list[Any], s: Span) -> n.Guard:
-    return n.Guard(c[0], str(c[1]), c[2], len(c) > 3, span=s)  # type: ignore[arg-type]
+    return n.Guard(c[1], str(c[2]), c[3], len(c) > 4, span=s)  # type: ignore[arg-type]
 
 
 def _comparison(b: Builder, c: list[Any], s: Span) -> n.Comparison:
@@ -368,7 +372,7 @@ _DEEP = (
 )  # fmt: skip
 
 _MAKERS: dict[str, Callable[[Builder, list[Any], Span], Any]] = {
-    "_statement": lambda b, c, s: b.statement(c),
+    "_statement": lambda b, c, s: b.statement(c, s),
     "file": lambda b, c, s: Several(),
     # files and facts
     "policy": lambda b, c, s: b.policy(c, s),

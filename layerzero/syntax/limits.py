@@ -8,6 +8,7 @@ MAX_NESTING = 100  # of brackets, and of expressions inside each other; later st
 MAX_TOKEN_CHARACTERS = 64 * 1024
 MAX_DIAGNOSTICS = 100  # of one file; the rest is counted, not listed
 MAX_RECOVERIES = 100  # errors after which the rest of a file is not read
+MAX_EFFORT = 4  # times the largest file that is read again in all, after errors inside large blocks
 
 INT_MIN = -(2**63)
 INT_MAX = 2**63 - 1

@@ -30,6 +30,10 @@ class Source:
         line = bisect_right(self._line_starts, offset) - 1
         return line + 1, offset - self._line_starts[line] + 1
 
+    def offset_of_line(self, number: int) -> int:
+        """The offset of the first character of a line (from 1)."""
+        return self._line_starts[number - 1]
+
     def line(self, number: int) -> str:
         """The text of a line (from 1) without its line end."""
         start = self._line_starts[number - 1]
