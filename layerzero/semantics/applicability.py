@@ -49,7 +49,7 @@ def of_kind(applications: Iterable[Application], kind: str) -> tuple[Application
 
 
 def _application(call: Call, rule: Rule) -> Application | None:
-    own = rule.kernels & call.kernels.keys()
+    own = rule.kernels.intersection(call.kernels)
     if rule.arm is not None and call.arms.get(rule.arm[0]) != rule.arm[1]:
         return None
     if not own and not _counts_without_kernels(rule):
@@ -87,8 +87,8 @@ def _quarantine(call: Call, rule: Rule, own: frozenset[str]) -> Application:
     unknown = frozenset(kernel for kernel, truth in truths.items() if truth is UNKNOWN)
     assumed = {kernel: _assumed(call, rule, kernel) for kernel in unknown} if call.environment.assume_packages else {}
     assumed = {kernel: packages for kernel, packages in assumed.items() if packages}
-    unknown -= assumed.keys()
-    kernels = frozenset(kernel for kernel, truth in truths.items() if truth is not False) - assumed.keys()
+    unknown = unknown.difference(assumed)
+    kernels = frozenset(kernel for kernel, truth in truths.items() if truth is not False).difference(assumed)
     return Application(rule, bool(kernels), kernels, unknown, _missing(call, rule, unknown), assumed)
 
 

@@ -83,14 +83,15 @@ def _requirement(call: Call, kernel: Kernel, requirement: Requirement) -> Reason
     offline = call.environment.assume_packages
     if truth is UNKNOWN and offline and unknown_only_by_package(whole, lookups):
         return tuple(spell_package(name) for name in assumed_packages(whole, lookups))
-    return _failed(required, lookups, requirement.because, missing(whole, lookups), excuse_packages=offline)
+    premise_missing = () if requirement.when is None else missing(requirement.when, lookups)
+    return _failed(required, lookups, requirement.because, premise_missing, excuse_packages=offline)
 
 
 def _failed(
     condition: Expression,
     lookups: Lookups,
     because: str | None,
-    absent: tuple[str, ...] | None = None,
+    absent: tuple[str, ...] = (),
     feature: str | None = None,
     excuse_packages: bool = False,
 ) -> Reason:
@@ -102,7 +103,7 @@ def _failed(
         str(failure.span),
         because,
         feature=feature,
-        missing=missing(failure, lookups) if absent is None else absent,
+        missing=tuple(dict.fromkeys((*absent, *missing(failure, lookups)))),
     )
 
 

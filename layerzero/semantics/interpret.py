@@ -115,7 +115,7 @@ class _Trial:
                 self.removed[name] = ("infeasible", found.reasons)
             else:
                 assumed.update(found.assumed)
-        self.feasible = self.candidates = frozenset(self.call.kernels) - self.removed.keys()
+        self.feasible = self.candidates = frozenset(self.call.kernels).difference(self.removed)
         self.assumed = tuple(sorted(assumed))
 
     # ------------------------------------------------------------ 3: lock
@@ -161,7 +161,7 @@ class _Trial:
             reasons = tuple(reason("denied", self.call, one.rule, kernel) for one in self.denies(kernel))
             if reasons:
                 self.removed[kernel] = ("deny", reasons)
-        self.candidates -= self.removed.keys()
+        self.candidates = self.candidates.difference(self.removed)
 
     def denies(self, kernel: str) -> list[Application]:
         return [one for one in of_kind(self.applications, "deny") if kernel in one.kernels]
@@ -259,7 +259,7 @@ class _Trial:
             elif one.assumed and not one.applies:
                 packages = sorted({package for packages in one.assumed.values() for package in packages})
                 note = f"does not apply: {', '.join(packages)} is assumed to be at a version that it does not concern"
-            kernels = one.kernels if one.applies or one.expired else one.unknown | one.assumed.keys()
+            kernels = one.kernels if one.applies or one.expired else one.unknown.union(one.assumed)
             rules.append(AppliedRule(one.rule, applied, kernels, one.missing, note))
         return tuple(rules)
 
