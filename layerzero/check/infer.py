@@ -104,7 +104,7 @@ class Inference:
     # ------------------------------------------------------------ the walk
 
     def expression(self, node: nodes.Expression, expected: Type | None = None) -> Expression | None:
-        """The typed form of an expression; `expected` is the enum that stands next to it."""
+        """The typed form of an expression; `expected` is the enum (or string type) that stands next to it."""
         match node:
             case nodes.Parenthesized():
                 return self.expression(node.inner, expected)
@@ -190,7 +190,7 @@ class Inference:
 
     def _name(self, node: nodes.Name, expected: Type | None) -> Expression | None:
         names = self.names
-        if expected is not None:
+        if expected is not None and expected.kind == "enum":
             member = names.member(node.text, expected)
             if member is not None:
                 return typed.Constant(member, expected, span=node.span)
@@ -199,6 +199,10 @@ class Inference:
             return typed.FieldValue(canonical, names.types[canonical], span=node.span)
         if node.text in names.defines:
             return self._define(node, expected)
+        if expected is not None and expected.kind == "string":
+            help = f'a string stands in quotes: "{node.text}"'
+            names.report.add("LZ201", f"unknown field `{node.text}`", node.span, help=help)
+            return None
         if expected is not None and expected is not self._any_member:
             known = [*expected.members, *names.fields, *names.defines]
             if len(expected.members) <= 8:
@@ -299,7 +303,7 @@ class Inference:
         operands: list[Expression] = []
         for index, operand in enumerate(node.operands):
             beside = [plain[at] for at in (index - 1, index + 1) if 0 <= at < len(plain)]
-            expected = next((kind for kind in beside if kind is not None and kind.kind == "enum"), None)
+            expected = next((kind for kind in beside if kind is not None and kind.kind in ("enum", "string")), None)
             found = self.expression(operand, expected)
             if found is not None:
                 operands.append(found)
@@ -360,9 +364,6 @@ class Inference:
         lent = next((other for other in among if other is not None and other.kind == "enum"), None)
         operand = self.expression(node.operand, lent if kind is None or kind.kind != "enum" else None)
         if operand is None:
-            for item in node.items:
-                if not isinstance(item, nodes.Range) and kind is None:
-                    continue
             return None
         own = type_of(operand)
         items: list[Expression | typed.Interval] = []
@@ -376,7 +377,7 @@ class Inference:
         return typed.Membership(operand, tuple(items), node.negated, span=node.span) if sound else None
 
     def _item(self, node: nodes.Expression, operand: Expression, own: Type) -> Expression | None:
-        found = self.expression(node, own if own.kind == "enum" else None)
+        found = self.expression(node, own if own.kind in ("enum", "string") else None)
         if found is not None and own.kind == "version":
             found = self._as_version(found)
         if found is None:

@@ -22,7 +22,7 @@ from layerzero.syntax import nodes
 from layerzero.syntax.diagnostics import Diagnostic
 from layerzero.syntax.reading import read_source
 from layerzero.syntax.source import Source, Span
-from layerzero.syntax.tree_cache import parse_cached
+from layerzero.syntax.parser import parse as parse_cached
 
 TEST_SUFFIX = "_test.lzp"
 
@@ -183,6 +183,13 @@ def installed_catalogs() -> Iterator[Path]:
             yield from sorted(Path(location, *rest).glob("*.lzp"))
 
 
+def _shown(path: Path) -> str:
+    """`policies/kernels/torch.lzp`: shipped files have one name in messages wherever the package is installed."""
+    folder = shipped("policies")
+    real = path.resolve()
+    return str(Path("policies") / real.relative_to(folder)) if real.is_relative_to(folder) else str(path)
+
+
 @dataclass
 class _Reading:
     """The files of one program while they are read; each is read once."""
@@ -200,7 +207,7 @@ class _Reading:
         self._seen.add(real)
         if real in self.shipped:  # also when a test imports one of them
             layer, trusted = Layer.PRELUDE, True
-        source = read_source(path)
+        source = read_source(path, _shown(path) if real in self.shipped else None)
         if isinstance(source, Diagnostic):
             self.diagnostics.append(source)
             return

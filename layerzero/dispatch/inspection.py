@@ -97,10 +97,10 @@ class Inspector:
             given = "both" if tensors else "neither"
             raise ArgumentError(f"give either `context=` or the arguments of the call, got {given}")
         program = self._dispatcher.engine.current().program
-        scope, values = read_context(program, {"operation": operation, **(context or {})})
-        if tensors:
-            values = self._values_of_call(program, scope, args, kwargs)
-        return self._dispatcher.decide(scope, values)
+        scope, values = read_context(program, {**(context or {}), "operation": operation})
+        if not tensors:
+            return self._dispatcher.decide(scope, values)
+        return self._dispatcher.decide(scope, self._values_of_call(program, scope, args, kwargs))
 
     def _values_of_call(
         self, program: Program, scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]

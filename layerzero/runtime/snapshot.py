@@ -9,17 +9,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 
-from layerzero.check.expressions import Value
+from layerzero.check.expressions import Constant, Value
 from layerzero.check.program import Program, Scope
 from layerzero.compiler import compile_program
 from layerzero.compiler.matcher import Matcher, build
 from layerzero.runtime.decision import Decision
-from layerzero.semantics.context import complete
+from layerzero.semantics.context import asserted_values, complete, conjuncts
 from layerzero.semantics.environment import Environment
 from layerzero.semantics.experiments import enrol
 
 DEVICE_FIELDS = ("device", "device_name", "sm")
-_MEMO_SIZE = 4096
 
 DeviceKey = tuple[Value | None, ...]
 
@@ -39,6 +38,12 @@ class Snapshot:
         self.epoch = epoch
         self._fixed = tuple(name for name in DEVICE_FIELDS if name in program.fields)
         self._matchers: dict[DeviceKey, Matcher] = {}
+        # A needed field with a literal default is never missing.
+        self._needed = {
+            name: tuple(field for field in operation.needs if not isinstance(program.fields[field].default, Constant))
+            for name, operation in program.operations.items()
+        }
+        self._asserted: dict[Scope, Mapping[str, Value] | None] = {}
         self._compiling = threading.Lock()
         for device in devices:
             self.matcher(device)
@@ -68,9 +73,21 @@ class Snapshot:
         """
         if arms is None:
             arms = enrol(self.program, values) if self.program.experiments else {}
-        asked: Mapping[str, Value] = values
-        needs = self.program.operations[scope.operation].needs
-        if scope.view is not None or not all(name in values for name in needs):
+        asked = self._assert_view(scope, values) if scope.view is not None else values
+        if asked is None or not all(name in asked for name in self._needed[scope.operation]):
             asked = complete(self.program, scope, values).values
         outcome = self.matcher(asked).decide(scope.operation, asked, arms)
         return Decision(self.program, self.environment, scope, values, arms, outcome, self.epoch)
+
+    def _assert_view(self, scope: Scope, values: Mapping[str, Value]) -> Mapping[str, Value] | None:
+        """The values with what the view fixes; None where only a completed context can tell whether it holds."""
+        if scope not in self._asserted:
+            assert scope.view is not None
+            condition = self.program.operations[scope.operation].views[scope.view]
+            fixed = asserted_values(self.program, condition)
+            # Each conjunct fixes one field: then the view holds exactly when no given value contradicts it.
+            self._asserted[scope] = fixed if len(fixed) == len(list(conjuncts(condition))) else None
+        fixed_values = self._asserted[scope]
+        if fixed_values is None or any(values.get(name, value) != value for name, value in fixed_values.items()):
+            return None
+        return {**fixed_values, **values}
