@@ -1,0 +1,432 @@
+"""A formula -> boxes that make it up, a concrete context in it, or the proof that there is none.
+
+Branch and prune: facts that stand alone are drawn to their conclusions (narrow.py), an open `any of` is split, and
+at the end the fields of terms such as `q_heads % kv_heads` are tried from their ends and then halved. Every branch is
+either tried, or pruned because it is impossible; a search that runs out of its budget says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+from packaging.version import Version
+
+from layerzero.check.expressions import Arithmetic, Comparison, Constant, Expression, Type, Value, walk
+from layerzero.regions import formula as f
+from layerzero.regions.formula import All, Any, Formula, Literal
+from layerzero.regions.globs import example, literally
+from layerzero.regions.narrow import Conflict, State, bounds_of, narrow, unrepresentable
+from layerzero.regions.sets import ABSENT, BROKEN, Marker, Members, Ordered, ValueSet, interval
+from layerzero.regions.space import Space
+from layerzero.regions.terms import (
+    Dimension,
+    FieldDimension,
+    LikeDimension,
+    SignDimension,
+    Synthetic,
+    TermDimension,
+    basis,
+    dimension_of,
+    lookups_from,
+    operands,
+    read,
+)
+from layerzero.regions.translate import TooComplexError, Truths, where
+
+MAX_STEPS = 4_000
+"""Splits of one search; a policy's condition needs a handful."""
+_LABEL_COST = 5  # steps; fixing the fields of terms takes longer than splitting
+_ROUNDS = 30
+_STRATEGIES = ("low", "high", "mixed", "extreme")
+
+Point = dict[Dimension, Value | Marker]
+
+
+@dataclass
+class Search:
+    """One question about one space. `steps` counts the splits of all its branches together."""
+
+    space: Space
+    budget: int = MAX_STEPS
+    steps: int = 0
+    gaps: list[str] = field(default_factory=list)  # what was left untried, so that "none" is not proved
+
+    def get(self, state: State, dimension: Dimension) -> ValueSet:
+        known = state.get(dimension)
+        return self.space.domain(dimension) if known is None else known
+
+    def points(self, formula: Formula) -> Iterator[tuple[Point, State]]:
+        """Concrete elements for every dimension that matters, one for each box where there are any, with the box.
+
+        No point at all and no `gaps` prove that the formula holds nowhere.
+
+        Raises:
+            TooComplexError: the budget is spent.
+        """
+        whole = f.all_of([formula, *self.space.axioms(formula)])
+        for state in self._leaves({}, (whole,), ()):
+            for concrete in self._leaves(dict(state), (), tuple(_mixed(state))):
+                point = self._label(concrete)
+                if point is not None:
+                    yield point, concrete
+
+    def boxes(self, formula: Formula) -> Iterator[State]:
+        """Boxes that together make up the formula; some may be empty for reasons that only a search finds."""
+        whole = f.all_of([formula, *self.space.axioms(formula)])
+        yield from self._leaves({}, (whole,), ())
+
+    def any_value(self, dimension: FieldDimension, values: ValueSet | None = None) -> Value | None:
+        """A value that a field can have, for a reader's eyes; None where none was found."""
+        among = self.space.domain(dimension) if values is None else values
+        element = self._choose({}, dimension, among.only_known(), False)
+        return None if isinstance(element, Marker) else element
+
+    def _spend(self, cost: int = 1) -> None:
+        self.steps += cost
+        if self.steps > self.budget:
+            raise TooComplexError(f"more than {self.budget} cases")
+
+    # ------------------------------------------------------------ splitting
+
+    def _leaves(self, state: State, todo: tuple[Formula, ...], mixed: tuple[Synthetic, ...]) -> Iterator[State]:
+        """Boxes without anything left open. `mixed` terms are split into "has a value" and "cannot be computed"."""
+        try:
+            open_parts = self._propagate(state, list(todo))
+        except Conflict:
+            return
+        self._spend()
+        if open_parts:
+            chosen = min(open_parts, key=lambda part: len(part.parts))
+            rest = tuple(part for part in open_parts if part is not chosen)
+            refused: list[Formula] = []
+            for part in chosen.parts:
+                yield from self._leaves(dict(state), (*rest, *refused, part), mixed)
+                if isinstance(part, Literal):
+                    refused.append(f.negation(part))  # so that no context is visited twice
+            return
+        for index, dimension in enumerate(mixed):
+            values = self.get(state, dimension)
+            if values.readable or values.known.empty:
+                continue
+            for half in (values.only_known(), values.only_markers()):
+                yield from self._leaves(dict(state), (Literal(dimension, half),), mixed[index + 1 :])
+            return
+        yield state
+
+    def _propagate(self, state: State, todo: list[Formula]) -> list[Any]:
+        """Draw every conclusion that needs no split; what stays open are disjunctions. Raises Conflict."""
+        open_parts: list[Any] = []
+        rounds = 0
+        while True:
+            before = dict(state)
+            while todo:
+                self._assume(state, todo.pop(), todo, open_parts)
+            rounds += 1
+            if rounds <= _ROUNDS:
+                self._narrow(state)
+            still: list[Any] = []
+            for part in open_parts:
+                left = self._remaining(state, part)
+                if isinstance(left, Any) and left.parts:
+                    still.append(left)
+                elif left != f.TRUE:
+                    todo.append(left)
+            open_parts = still
+            if not todo and (state == before or rounds > _ROUNDS):
+                return open_parts
+
+    def _assume(self, state: State, part: Formula, todo: list[Formula], open_parts: list[Any]) -> None:
+        match part:
+            case Literal(dimension=dimension, values=values):
+                before = self.get(state, dimension)
+                after = before & values
+                if after.empty:
+                    raise Conflict
+                state[dimension] = after
+                if not isinstance(dimension, TermDimension | SignDimension | LikeDimension):
+                    return
+                if after.known.empty and not before.known.empty:
+                    causes = self._causes(state, dimension)
+                    if causes is not None:
+                        todo.append(causes)
+            case All(parts=parts):
+                todo.extend(parts)
+            case Any(parts=parts):
+                if not parts:
+                    raise Conflict
+                open_parts.append(part)
+
+    def _remaining(self, state: State, part: Any) -> Formula:
+        """A disjunction without the parts that the state rules out; TRUE when one is certain."""
+        left: list[Formula] = []
+        for option in part.parts:
+            truth = self._status(state, option)
+            if truth is True:
+                return f.TRUE
+            if truth is None:
+                left.append(option)
+        if not left:
+            raise Conflict
+        return left[0] if len(left) == 1 else Any(tuple(left))
+
+    def _status(self, state: State, part: Formula) -> bool | None:
+        """Whether a state makes a formula certain (True), impossible (False) or neither."""
+        match part:
+            case Literal(dimension=dimension, values=values):
+                own = self.get(state, dimension)
+                if (own & values).empty:
+                    return False
+                return True if own <= values else None
+            case All(parts=parts):
+                found = [self._status(state, option) for option in parts]
+                return False if False in found else None if None in found else True
+            case Any(parts=parts):
+                found = [self._status(state, option) for option in parts]
+                return True if True in found else None if None in found else False
+
+    # ------------------------------------------------------------ terms
+
+    def _narrow(self, state: State) -> None:
+        def get(dimension: Dimension) -> ValueSet:
+            return self.get(state, dimension)
+
+        synthetic = [d for d in state if isinstance(d, TermDimension | SignDimension | LikeDimension)]
+        for _ in range(_ROUNDS):
+            changed = False
+            for dimension in synthetic:
+                values = get(dimension)
+                if not values.readable and not values.known.empty and self._always_known(state, dimension):
+                    state[dimension] = values.only_known()
+                    changed = True
+                changed |= narrow(state, get, dimension)
+            if not changed:
+                return
+
+    def _always_known(self, state: State, dimension: Synthetic) -> bool:
+        """Whether a term can be computed in every context of the state, as far as bounds tell."""
+        if any(not self.get(state, part).readable for part in basis(dimension)):
+            return False
+        get = lambda part: self.get(state, part)  # noqa: E731
+        if any(unrepresentable(part, get) for part in operands(dimension)):
+            return False
+        return all(self._never_zero(state, divisor) for divisor in _divisors(dimension))
+
+    def _never_zero(self, state: State, divisor: Expression) -> bool:
+        low, high = bounds_of(divisor, lambda part: self.get(state, part))
+        return low > 0 or high < 0
+
+    def _causes(self, state: State, dimension: Synthetic) -> Formula | None:
+        """What can keep a term from being computed; None where overflow can too, which is found by trial only."""
+        get = lambda part: self.get(state, part)  # noqa: E731
+        if any(unrepresentable(part, get) for part in operands(dimension)):
+            return None
+        found: list[Formula] = [f.literal(part, self.get(state, part).only_markers()) for part in basis(dimension)]
+        for divisor in _divisors(dimension):
+            zero = Constant(0, Type("int"), span=divisor.span)
+            found.append(where(Comparison((divisor, zero), ("==",), span=divisor.span), Truths.TRUE, self.space.types))
+        return f.any_of(found)
+
+    # ------------------------------------------------------------ concrete values
+
+    def _label(self, state: State) -> Point | None:
+        """Elements for the fields of all terms; None when there are none (or `gaps` says what was not tried)."""
+        try:
+            self._narrow(state)
+        except Conflict:
+            return None
+        synthetic = [d for d in state if isinstance(d, TermDimension | SignDimension | LikeDimension)]
+        variables = list(dict.fromkeys(part for dimension in synthetic for part in basis(dimension)))
+        self._spend(_LABEL_COST)
+        for strategy in _STRATEGIES:
+            point = self._dive(state, variables, synthetic, strategy)
+            if point is not None:
+                return point
+        halves = self._halves(state, variables)
+        if halves is None:
+            return None
+        for dimension, values in halves:
+            point = self._label({**state, dimension: values})
+            if point is not None:
+                return point
+        return None
+
+    def _dive(
+        self, start: State, variables: list[Dimension], synthetic: list[Synthetic], strategy: str
+    ) -> Point | None:
+        """Fix one variable after the other, drawing conclusions in between; no way back."""
+        state = dict(start)
+        point: Point = {}
+        for index, dimension in enumerate(variables):
+            values = self.get(state, dimension)
+            high = strategy in ("high", "extreme") or (strategy == "mixed" and index % 2 == 0)
+            element = self._choose(state, dimension, values, high)
+            if strategy == "extreme" and isinstance(element, int | float) and isinstance(values.known, Ordered):
+                element = values.known.hull[1]
+            if element is None:
+                return None
+            point[dimension] = element
+            state[dimension] = _just(values, element)
+            try:
+                self._narrow(state)
+            except Conflict:
+                return None
+        lookups = lookups_from(point)
+        if not all(self.get(state, dimension).contains(read(dimension, lookups)) for dimension in synthetic):
+            return None
+        for dimension, values in state.items():
+            if dimension not in point and not isinstance(dimension, TermDimension | SignDimension | LikeDimension):
+                element = self._choose(state, dimension, values, False)
+                if element is None:
+                    return None
+                point[dimension] = element
+        return point
+
+    def _choose(self, state: State, dimension: Dimension, values: ValueSet, high: bool) -> Value | Marker | None:
+        """One element, as readable as possible; None where none could be found."""
+        if isinstance(dimension, FieldDimension) and not high:
+            default = self.space.constant_default(dimension.name)
+            if default is not None and values.contains(default):
+                return default
+        if values.absent and (values.known.empty or not high):
+            return ABSENT
+        known = values.known
+        if known.empty:
+            return BROKEN if values.broken else None
+        if isinstance(known, Members):
+            return self._member(state, dimension, known)
+        if known.kind == "version":
+            version = _some_version(known)
+            if version is None:
+                self.gaps.append("no version was found between two others")
+            return version
+        return _some_number(known, high)
+
+    def _member(self, state: State, dimension: Dimension, known: Members) -> Value | None:
+        globs = [d for d in state if isinstance(d, LikeDimension) and dimension_of(d.operand) == dimension]
+        if not known.others and not globs:
+            order = dimension.type.members if isinstance(dimension, FieldDimension) else ()
+            ranked = sorted(known.values, key=lambda v: (order.index(v) if v in order else 0, v is True, str(v)))
+            return cast("Value", ranked[0])
+        if not known.others:
+            return cast("Value", min(known.values, key=str))
+        matching: list[str] = []
+        avoiding = [literally(text) for text in known.values]
+        for glob in globs:
+            values = self.get(state, glob)
+            if not values.readable or values.known.size != 1:
+                continue
+            (matching if values.known.single is True else avoiding).append(glob.pattern)
+        if not matching:
+            avoiding.append("")  # an empty string says little to a reader
+        return example(matching, avoiding) or example(matching, avoiding[:-1] if not matching else avoiding)
+
+    def _halves(self, state: State, variables: list[Dimension]) -> list[tuple[Dimension, ValueSet]] | None:
+        """Two parts of one variable that has several elements left: the one with the fewest."""
+        open_variables: list[tuple[int, int, Dimension, ValueSet]] = []
+        for index, dimension in enumerate(variables):
+            values = self.get(state, dimension)
+            size = values.known.size
+            if size is None:
+                related = [d for d in state if isinstance(d, LikeDimension | SignDimension) and dimension in basis(d)]
+                # Globs on one string alone are decided exactly (globs.py).
+                if not isinstance(values.known, Members) or any(basis(d) != (dimension,) for d in related):
+                    self.gaps.append("strings or versions beside each other were not tried exhaustively")
+                if not values.readable:
+                    return [(dimension, values.only_known()), (dimension, values.only_markers())]
+                continue
+            size += values.absent + values.broken
+            if size > 1:
+                open_variables.append((size, index, dimension, values))
+        if not open_variables:
+            return None
+        _, _, dimension, values = min(open_variables, key=lambda item: item[:2])
+        if not values.readable and not values.known.empty:
+            return [(dimension, values.only_known()), (dimension, values.only_markers())]
+        if values.known.empty:
+            empty = values.known
+            return [(dimension, ValueSet(empty, absent=True)), (dimension, ValueSet(empty, broken=True))]
+        if isinstance(values.known, Members):
+            first = min(values.known.values, key=str)
+            one = ValueSet(Members(frozenset({first})))
+            return [(dimension, one), (dimension, values - one)]
+        spans = values.known.spans
+        middle = spans[len(spans) // 2][0] if len(spans) > 1 else sum(spans[0]) // 2
+        lower = ValueSet(values.known.intersect(Ordered(values.known.kind, ((spans[0][0], middle),))))
+        return [(dimension, lower), (dimension, values - lower)]
+
+
+def _mixed(state: State) -> list[Synthetic]:
+    """The terms of a box that may have a value there or be impossible to compute."""
+    terms = [d for d in state if isinstance(d, TermDimension | SignDimension | LikeDimension)]
+    return [d for d in terms if not state[d].readable and not state[d].known.empty]
+
+
+def _divisors(dimension: Synthetic) -> list[Expression]:
+    parts = (part for expression in operands(dimension) for part in walk(expression))
+    return [part.right for part in parts if isinstance(part, Arithmetic) and part.operator in ("//", "%")]
+
+
+def _just(values: ValueSet, element: Value | Marker) -> ValueSet:
+    """The part of a set that holds just this element of it."""
+    if isinstance(element, Marker):
+        empty = replace(values.only_markers(), absent=element is ABSENT, broken=element is BROKEN)
+        return empty
+    if isinstance(values.known, Members):
+        return ValueSet(Members(frozenset({element})))
+    return ValueSet(interval(values.known.kind, element, element))
+
+
+def _some_number(known: Ordered, high: bool) -> int | float:
+    """An end of the set; of the low ends the first that is not negative, and rather 1 than 0."""
+    top: int | float = known.hull[1]
+    if high:
+        return top if abs(top) < 2**62 else _round_below(known, top)
+    for wanted in (1, 0):
+        if known.contains(wanted):
+            return wanted if known.kind == "int" else float(wanted)
+    positive = known.intersect(interval(known.kind, 0))
+    if positive.empty:
+        return top
+    least: int | float = positive.hull[0]
+    return least if known.kind == "int" else _plain_double(known, least)
+
+
+def _round_below(known: Ordered, top: int | float) -> int | float:
+    """A big but readable number of a set that is open above."""
+    for power in (1 << 40, 1 << 20):
+        if known.contains(power):
+            return power if known.kind == "int" else float(power)
+    return top
+
+
+def _plain_double(known: Ordered, low: float) -> float:
+    """A short double just above the low end: 2.5 rather than 2.4000000000000004."""
+    for digits in range(1, 17):
+        rounded = float(f"{low:.{digits}g}")
+        for near in (rounded, float(f"{low * 1.05:.{digits}g}")):
+            if known.contains(near) and near >= low:
+                return near
+    return low
+
+
+def _some_version(known: Ordered) -> Version | None:
+    """A version of the set: an end that belongs to it, or one near it."""
+    for start, end in known.spans:
+        near: list[Version] = []
+        for position in (start, end):
+            if len(position) == 3:
+                base = position[1]
+                release = base.release
+                bumped = ".".join(map(str, (*release[:-1], release[-1] + 1)))
+                longer = ".".join(map(str, (*release, 1)))
+                near += [base, Version(longer), Version(bumped), Version(f"{release[0] + 1}.0")]
+                near += [Version(f"{base.base_version}.post1"), Version(f"{base.base_version}rc1")]
+                near += [Version(f"{base.base_version}.dev0"), Version("0"), Version("0.dev0")]
+        if not near:
+            near = [Version("1.0")]
+        for candidate in near:
+            if known.contains(candidate):
+                return candidate
+    return None
