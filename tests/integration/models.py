@@ -61,5 +61,5 @@ def tiny(name: str, implementation: str = "eager", dtype: torch.dtype = torch.fl
     for parameter in model.parameters():
         if parameter.ndim == 1:
             # Norms start at one or zero everywhere, biases and sinks at zero.
-            torch.nn.init.normal_(parameter, mean=float(parameter.mean()), std=0.2)
+            torch.nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.2)
     return model.to(dtype).eval()
