@@ -42,9 +42,8 @@ def program(text: str) -> Program:
 
 def condition(text: str) -> Expression:
     """A condition over FIELDS, as a view of an operation that may read them all."""
-    return program(FIELDS + f"operation o {{ optional a, b, i, x, y, p, q, s, t, v, w, e, g view z when {text} }}").operations[
-        "o"
-    ].views["z"]
+    operation = f"operation o {{ optional a, b, i, x, y, p, q, s, t, v, w, e, g view z when {text} }}"
+    return program(FIELDS + operation).operations["o"].views["z"]
 
 
 def value_of(text: str, **values: Value) -> Result:

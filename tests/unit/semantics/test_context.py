@@ -179,8 +179,8 @@ def test_a_default_fills_a_needed_field_and_without_one_it_is_missed() -> None:
 
 
 def test_has_is_true_where_a_default_fills() -> None:
-    text = "field n: int = 3 field m: int operation o { optional n, m } kernel k.a for o { require has(n) and not has(m) }"
-    assert decided(text, {}).kernel == "k.a"
+    text = "field n: int = 3 field m: int operation o { optional n, m } kernel k.a for o { require "
+    assert decided(text + "has(n) and not has(m) }", {}).kernel == "k.a"
 
 
 # ---------------------------------------------------------------- asserted views

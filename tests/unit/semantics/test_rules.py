@@ -441,7 +441,9 @@ def test_an_arm_stands_above_the_policy() -> None:
     assert decided(HEAD + ARMS + "lock k.b for o priority 100", {}, e="acme").kernel == "j.c"
 
 
-@pytest.mark.parametrize("rule", ["lock j.c for o", "deny k for o", "allow j.c for o", "boost j.c by 9", "order j > * for o"])
+@pytest.mark.parametrize(
+    "rule", ["lock j.c for o", "deny k for o", "allow j.c for o", "boost j.c by 9", "order j > * for o"]
+)
 def test_until_ends_every_kind_of_rule(rule: str) -> None:
     text = HEAD + rule + " until 2027-03-01"
     assert decided(text, {}, replace(OFFLINE, today=date(2027, 2, 28))).kernel == "j.c"
@@ -450,7 +452,8 @@ def test_until_ends_every_kind_of_rule(rule: str) -> None:
 
 
 def test_the_order_of_statements_does_not_matter() -> None:
-    statements = ["lock {k, j} for o when n > 3 else choose", "deny k.a for o", "boost j.c by 1.25", "order * > ref for o"]
+    lock = "lock {k, j} for o when n > 3 else choose"
+    statements = [lock, "deny k.a for o", "boost j.c by 1.25", "order * > ref for o"]
     outcomes = {
         (proof.kernel, proof.score, proof.ordered_by != ())
         for order in itertools.permutations(statements)
