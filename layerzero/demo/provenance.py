@@ -7,7 +7,7 @@ from pathlib import PurePath
 from layerzero.semantics.explanation import Branch, headline, number
 from layerzero.semantics.proof import Proof, Reason, Verdict
 
-_SHAPE = ("dtype", "device", "batch", "q_len", "kv_len", "q_heads", "kv_heads", "head_dim", "layout")
+_SHAPE = ("dtype", "device", "batch", "q_len", "kv_len", "q_heads", "kv_heads", "head_dim")
 
 
 def condensed(proof: Proof) -> Branch:

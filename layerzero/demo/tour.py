@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ policy "demo" version 1
 order torch.sdpa_math > torch.sdpa_flash_cpu for attention.decode when kv_len >= 4Ki as long_decode
   because "the plain matrix products read a long cache once"
 """
-# One number of one rule: from here on, the rule applies half-way through the demo's text.
+# One number of one rule: from here on the rule applies half-way through the demo's text.
 CHANGED = POLICY.replace("4Ki", "50")
 
 
@@ -50,94 +50,115 @@ class Tour:
     why: str
     largest_difference: float
     tolerance: float
-    agrees: bool
+
+    @property
+    def agrees(self) -> bool:
+        return self.largest_difference <= self.tolerance
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "agrees": self.agrees}
 
 
-def run(
-    say: Callable[[str], None], heading: Callable[[str], str] = str, tokens: int = TOKENS, full: bool = False
-) -> Tour:
-    """Takes the tour.
+class Guide:
+    """Says the lines of the tour.
 
     Args:
         say: Called with each line.
-        heading: How a heading is set off, for terminals.
-        tokens: How many tokens to write.
+        heading: Sets a heading off, on terminals.
         full: Show whole provenance trees, a line for every fact, instead of a line for every kernel.
-
-    Returns:
-        What was shown.
     """
+
+    def __init__(
+        self, say: Callable[[str], None], heading: Callable[[str], str] = lambda text: text, full: bool = False
+    ) -> None:
+        self._say = say
+        self._heading = heading
+        self._full = full
+
+    def heading(self, text: str) -> None:
+        self._say("")
+        self._say(self._heading(text))
+
+    def lines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._say(line)
+
+    def written(self, run: Run, tokens: int) -> None:
+        kernels = sum(record.seconds for record in (*run.prefill, *run.decode))
+        self.heading(
+            f"1. A Llama with {LAYERS} layers, {HEADS} heads over {KV_HEADS}, random weights, writes {tokens} tokens"
+        )
+        self.lines(
+            [
+                f"{PROMPT!r} -> {text_of(run.tokens)!r}",
+                "(random weights write random bytes)",
+                f"{run.seconds:.2f} s, of which {kernels:.2f} s in kernels; torch {torch.__version__}, CPU, one thread",
+                "",
+                *table(served(run)),
+            ]
+        )
+
+    def explained(self, explanations: Iterable[Explanation]) -> None:
+        more = "" if self._full else " (--full: all of it)"
+        self.heading(f"2. Why these kernels: lz.explain for one prefill and one decode call{more}")
+        for explanation in explanations:
+            tree = str(explanation) if self._full else "\n".join(draw(condensed(explanation.proof)))
+            self.lines(["", *fold(tree)])
+
+    def changed(self, run: Run, name: str, before: Explanation, after: Explanation, why: str) -> None:
+        self.heading("3. One rule changes; lz.configure puts the policy in force")
+        self.lines(difference(POLICY, CHANGED, name))
+        self.lines(["", *table([row for row in served(run) if row.operation == "attention"]), ""])
+        self.lines(
+            [
+                f"the last decode call: {before.selected_kernel} -> {after.selected_kernel}; lz.explain(...).why:",
+                *("  " + line for line in fold(why, WIDTH - 2)),
+            ]
+        )
+
+    def compared(self, tour: Tour, count: int) -> None:
+        self.heading("4. The numbers are the plain model's")
+        agree = "they agree" if tour.agrees else "THEY DO NOT AGREE"
+        self._say(f"largest difference of {count} logits: {tour.largest_difference:.1e}")
+        self._say(f"tolerance {tour.tolerance:.0e}: {agree}")
+
+
+def run(guide: Guide, tokens: int = TOKENS) -> Tour:
+    """Takes the tour; returns what was shown. The demo's policy stays in force, and torch keeps one thread."""
     torch.set_num_threads(1)  # the model is too small for more, and the times are steadier
     plain = small_llama()
     model = copy.deepcopy(plain)
-    with tempfile.TemporaryDirectory() as folder, lz_transformers.apply(model) as applied:
+    with tempfile.TemporaryDirectory() as folder, lz_transformers.apply(model):
         file = Path(folder) / "demo.lzp"
         file.write_text(POLICY, encoding="utf-8")
         lz.configure(file)
-
-        say(
-            heading(
-                f"1. A Llama of {LAYERS} layers, {HEADS} heads over {KV_HEADS}, random weights, writes {tokens} tokens"
-            )
-        )
-        say(
-            f"   through LayerZero: {', '.join(applied.replaced)} and sampling; torch {torch.__version__}, CPU, one thread"
-        )
         generate(model, PROMPT, 2)  # what a first call sets up is not what a call costs
         first = generate(model, PROMPT, tokens)
-        say(f"   {PROMPT!r} -> {text_of(first.tokens)!r}")
-        say(
-            f"   (random weights write random bytes) in {first.seconds:.1f} s, of which kernels {_kernel_time(first):.1f} s"
-        )
-        say("")
-        _say_all(say, table(served(first)))
-
-        say("")
-        say(
-            heading(
-                "2. Why these kernels: lz.explain for one prefill and one decode call"
-                + ("" if full else " (--full: all of it)")
-            )
-        )
+        guide.written(first, tokens)
         prefill, decode = _explain(first.prefill, "prefill"), _explain(first.decode, "decode")
-        for explanation in (prefill, decode):
-            say("")
-            _say_all(say, fold(str(explanation) if full else "\n".join(draw(condensed(explanation.proof)))))
+        guide.explained([prefill, decode])
 
-        say("")
-        say(heading("3. One rule changes; lz.configure swaps the policy"))
         file.write_text(CHANGED, encoding="utf-8")
-        _say_all(say, difference(POLICY, CHANGED, file.name))
         lz.configure(file)
         second = generate(model, PROMPT, tokens)
-        say("")
-        _say_all(say, table([row for row in served(second) if row.operation == "attention"]))
-        changed = _explain(second.decode, "decode")
-        say("")
-        say(f"the last decode call: {decode.selected_kernel} -> {changed.selected_kernel}; lz.explain(...).why says")
-        why = changed.why.replace(f"{folder}/", "").replace(f"{shipped('policies').parent}/", "")
-        _say_all(say, ["  " + line for line in fold(why, WIDTH - 2)])
+        after = _explain(second.decode, "decode")
+        why = after.why.replace(f"{folder}/", "").replace(f"{shipped('policies').parent}/", "")
+        guide.changed(second, file.name, decode, after, why)
 
-    say("")
-    say(heading("4. The numbers are the plain model's"))
-    largest = max(float((run.logits - plain_logits(plain, PROMPT, run.tokens)).abs().max()) for run in (first, second))
-    agreement = "they agree" if largest <= TOLERANCE else "THEY DO NOT AGREE"
-    say(f"largest difference of {2 * tokens} x 256 logits: {largest:.1e}, tolerance {TOLERANCE:.0e}: {agreement}")
-    return Tour(
+    pairs = [(run.logits, plain_logits(plain, PROMPT, run.tokens)) for run in (first, second)]
+    tour = Tour(
         tokens=first.tokens,
         served=served(first),
         served_after_change=served(second),
         prefill=prefill.to_dict(),
         decode=decode.to_dict(),
-        decode_after_change=changed.to_dict(),
+        decode_after_change=after.to_dict(),
         why=why,
-        largest_difference=largest,
+        largest_difference=max(float((got - wanted).abs().max()) for got, wanted in pairs),
         tolerance=TOLERANCE,
-        agrees=largest <= TOLERANCE,
     )
+    guide.compared(tour, sum(wanted.numel() for _, wanted in pairs))
+    return tour
 
 
 def _explain(records: list[CallRecord], phase: str) -> Explanation:
@@ -146,12 +167,3 @@ def _explain(records: list[CallRecord], phase: str) -> Explanation:
         if record.operation == "attention":
             return lz.explain(operation=f"attention.{phase}", context=record.decision.values)
     raise LayerZeroError(f"the model made no attention call in {phase}; the tour has nothing to explain")
-
-
-def _kernel_time(run: Run) -> float:
-    return sum(record.seconds for record in (*run.prefill, *run.decode))
-
-
-def _say_all(say: Callable[[str], None], lines: list[str]) -> None:
-    for line in lines:
-        say(line)

@@ -72,7 +72,8 @@ def _rms(x: Tensor, scale: Tensor, eps: float) -> Tensor:
 
 def _rms_from_one(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     # Gemma stores the distance from one. The sum is made in fp32: in bf16 it would lose most of the weight's bits.
-    return lz.rms_norm(x.float(), 1.0 + weight.float(), eps=eps).type_as(x)
+    out: Tensor = lz.rms_norm(x.float(), 1.0 + weight.float(), eps=eps)
+    return out.type_as(x)
 
 
 NORMS = (
@@ -115,7 +116,7 @@ GATES = (
 )
 
 
-def _gated_mlp(module: torch.nn.Module, model: torch.nn.Module) -> Replacement | Left | None:
+def _gated_mlp(module: Any, model: torch.nn.Module) -> Replacement | Left | None:
     split = _projections(module)
     if split is None:
         return None
