@@ -116,10 +116,14 @@ def sdpa_math(
     """Two matrix products and a softmax, on any device."""
     q, k, v = _heads_first(layout, q, k, v)
     mask, causal = _mask(q, k, attn_mask, is_causal, window)
+    bias = None if mask is None else _additive(mask, q.dtype)
     out, _ = aten._scaled_dot_product_attention_math(
-        q, k, v, mask, dropout_p, causal, None, scale=scale, enable_gqa=True
+        q, k, v, bias, dropout_p, causal, None, scale=scale, enable_gqa=True
     )
     return _one(_answer(layout, out))
+
+
+sdpa_math_cpu = sdpa_math  # a kernel of its own, with the facts of the CPU
 
 
 def paged_gather(
@@ -141,10 +145,9 @@ def paged_gather(
     k, v = (gather_pages(cache, page_table, seq_lens).transpose(1, 2) for cache in (k_cache, v_cache))
     position = torch.arange(capacity, device=q.device)
     behind = torch.arange(q.shape[1], device=q.device)[:, None] + lengths - q.shape[1] - position
-    visible = position < lengths
-    visible = visible & _band(behind, is_causal, window)
+    bias = _additive((position < lengths) & _band(behind, is_causal, window), q.dtype)
     out, _ = aten._scaled_dot_product_attention_math(
-        q.transpose(1, 2), k, v, visible, 0.0, False, None, scale=scale, enable_gqa=True
+        q.transpose(1, 2), k, v, bias, 0.0, False, None, scale=scale, enable_gqa=True
     )
     return _one(_answer("bshd", out))
 
@@ -164,57 +167,28 @@ def flex(
     layout: str = "bshd",
     return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """FlexAttention, compiled at the first call of each combination of features (seconds)."""
-    return _flex(_compiled_flex(), q, k, v, is_causal, scale, window, softcap, alibi_slopes, layout, return_lse)
-
-
-def flex_eager(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    is_causal: bool = False,
-    scale: float | None = None,
-    window: int | None = None,
-    softcap: float | None = None,
-    alibi_slopes: Tensor | None = None,
-    layout: str = "bshd",
-    return_lse: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """FlexAttention without a compiler: it holds every score, and warns once that it does."""
-    run = flex_module.flex_attention
-    return _flex(run, q, k, v, is_causal, scale, window, softcap, alibi_slopes, layout, return_lse)
-
-
-def _flex(
-    run: Callable[..., Any],
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    is_causal: bool,
-    scale: float | None,
-    window: int | None,
-    softcap: float | None,
-    alibi_slopes: Tensor | None,
-    layout: str,
-    return_lse: bool,
-) -> Tensor | tuple[Tensor, Tensor]:
+    """FlexAttention, compiled at the first call of each combination of dtype, heads and features (seconds)."""
     q, k, v = _heads_first(layout, q, k, v)
-    out, aux = run(
-        q,
-        k,
-        v,
-        score_mod=_score_mod(softcap, alibi_slopes, k.shape[2] - q.shape[2]),
-        block_mask=_block_mask(is_causal, window, q.shape[2], k.shape[2], q.device),
-        scale=scale,
-        enable_gqa=q.shape[1] != k.shape[1],
-        return_aux=flex_module.AuxRequest(lse=True),
-    )
+    # Past its limit of compilations torch would go on uncompiled, with every score in memory, and only log it.
+    with torch._dynamo.config.patch(recompile_limit=1024, accumulated_recompile_limit=4096):
+        out, aux = _compiled_flex()(
+            q,
+            k,
+            v,
+            score_mod=_score_mod(softcap, alibi_slopes, k.shape[2] - q.shape[2]),
+            block_mask=_block_mask(is_causal, window, q.shape[2], k.shape[2], q.device),
+            scale=scale,
+            enable_gqa=q.shape[1] != k.shape[1],
+            return_aux=flex_module.AuxRequest(lse=True),
+            # The kernel for few queries finds no tiling for some group sizes.
+            kernel_options={"FORCE_USE_FLEX_ATTENTION": True},
+        )
     return _answer(layout, out, aux.lse if return_lse else None)
 
 
 @functools.cache
 def _compiled_flex() -> Callable[..., Any]:
-    return torch.compile(flex_module.flex_attention)
+    return torch.compile(flex_module.flex_attention, fullgraph=True)
 
 
 def _score_mod(softcap: float | None, slopes: Tensor | None, ahead: int) -> Callable[..., Tensor] | None:
@@ -227,7 +201,7 @@ def _score_mod(softcap: float | None, slopes: Tensor | None, ahead: int) -> Call
             score = softcap * torch.tanh(score / softcap)
         if slopes is not None:
             slope = slopes[h] if slopes.ndim == 1 else slopes[b, h]
-            score = score - slope * (i + ahead - j).abs()
+            score = score - slope.to(score.dtype) * (i + ahead - j).abs()
         return score
 
     return modify
@@ -328,7 +302,7 @@ def _band(behind: Tensor, is_causal: bool, window: int | None) -> Tensor:
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A bool mask as what is added to the scores; another one as it is."""
+    """A bool mask as what is added to the scores, which is all that the operators know; another one as it is."""
     if mask.dtype != torch.bool:
         return mask
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, -math.inf)
