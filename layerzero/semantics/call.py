@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from packaging.utils import canonicalize_name
@@ -43,9 +43,19 @@ class Call:
         known = {name: number for name, number in versions.items() if isinstance(number, Version)}
         return Lookups(self.values, known, self.arms)
 
+    @cached_property
+    def _lookups_by_kernel(self) -> Mapping[str, Lookups]:
+        return {name: replace(self.lookups, attributes=kernel.attributes) for name, kernel in self.kernels.items()}
+
     def about(self, kernel: str) -> Lookups:
         """What conditions see when they are asked about one kernel."""
-        return self.lookups.about(self.kernels[kernel].attributes)
+        return self._lookups_by_kernel[kernel]
+
+    @cached_property
+    def features(self) -> tuple[str, ...]:
+        """What the call demands of a kernel; a feature whose condition is unknown is demanded."""
+        features = self.operation.features.items()
+        return tuple(name for name, condition in features if holds(condition, self.lookups) is not False)
 
     @cached_property
     def views(self) -> Mapping[str, Truth]:

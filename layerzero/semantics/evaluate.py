@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from packaging.version import Version
@@ -46,16 +46,14 @@ class Lookups:
     arms: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, Value] = field(default_factory=dict)
 
-    def about(self, attributes: Mapping[str, Value]) -> Lookups:
-        """The same look-ups, asked about a kernel with these attributes."""
-        return replace(self, attributes=attributes)
-
 
 def holds(condition: Expression | None, lookups: Lookups) -> Truth:
     """The truth of a condition; one that is not written is true."""
-    if condition is None:
-        return True
-    result = evaluate(condition, lookups)
+    return True if condition is None else _truth(evaluate(condition, lookups))
+
+
+def _truth(result: Result) -> Truth:
+    """The checker lets only bools stand where a condition does."""
     return result if isinstance(result, bool) else UNKNOWN
 
 
@@ -96,11 +94,11 @@ def evaluate(expression: Expression, lookups: Lookups) -> Result:
             text = evaluate(operand, lookups)
             return like(text, pattern) is not negated if isinstance(text, str) else UNKNOWN
         case Not(operand=operand):
-            return rules.negation(holds(operand, lookups))
+            return rules.negation(_truth(evaluate(operand, lookups)))
         case And(operands=operands):
-            return rules.conjunction([holds(operand, lookups) for operand in operands])
+            return rules.conjunction([_truth(evaluate(operand, lookups)) for operand in operands])
         case Or(operands=operands):
-            return rules.disjunction([holds(operand, lookups) for operand in operands])
+            return rules.disjunction([_truth(evaluate(operand, lookups)) for operand in operands])
         case _:
             assert_never(expression)
 

@@ -27,19 +27,13 @@ class Feasibility:
     assumed: tuple[str, ...]
 
 
-def demanded_features(call: Call) -> tuple[str, ...]:
-    """What the call needs a kernel to support; a feature whose condition is unknown is demanded."""
-    features = call.operation.features.items()
-    return tuple(name for name, condition in features if holds(condition, call.lookups) is not False)
-
-
 def feasibility(call: Call, kernel: Kernel, quarantines: Iterable[Application]) -> Feasibility:
     reasons: list[Reason] = []
     assumed: list[str] = []
     reasons.extend(_views(call, kernel))
     for requirement in kernel.requirements:
         _ask(_requirement(call, kernel, requirement), reasons, assumed)
-    for feature in demanded_features(call):
+    for feature in call.features:
         reasons.extend(_feature(call, kernel, feature))
     for line in kernel.packages:
         _ask(_package(call, line), reasons, assumed)

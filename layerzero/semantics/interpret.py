@@ -17,7 +17,7 @@ from layerzero.semantics.applicability import Application, applications, of_kind
 from layerzero.semantics.call import Call
 from layerzero.semantics.context import complete
 from layerzero.semantics.environment import Environment
-from layerzero.semantics.feasibility import demanded_features, feasibility
+from layerzero.semantics.feasibility import feasibility
 from layerzero.semantics.proof import AppliedRule, Boost, Failure, Proof, Reason, RejectionKind, Stage, Verdict
 
 _EMPTY: Mapping[str, str] = {}
@@ -61,7 +61,7 @@ def decide(
         rules=trial.applied_rules(),
         error=trial.error,
         notes=(*completed.notes, *trial.notes),
-        features=demanded_features(call),
+        features=call.features,
         views=tuple(name for name, truth in call.views.items() if truth is True),
     )
 

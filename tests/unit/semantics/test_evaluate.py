@@ -108,3 +108,13 @@ def test_missing_names_only_what_left_the_answer_open() -> None:
     assert missing(both, Lookups({"q": True})) == ()
     assert missing(condition("a // b == 1"), Lookups({"a": 1, "b": 0})) == ()
     assert missing(condition("(a if p else b) == 1"), Lookups({"p": True})) == ("a",)
+
+
+def test_conditions_may_nest_as_deeply_as_the_checker_lets_them() -> None:
+    text = "a > 0"
+    for level in range(60):
+        text = f"(a > {level} {'and' if level % 2 else 'or'} {text})"
+    nested = condition(text)
+    assert smallest_failure(nested, Lookups({"a": 100})) is not None
+    assert value_of(text, a=100) is True
+    assert missing(nested, Lookups({})) == ("a",)
