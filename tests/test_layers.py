@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 from importlinter import cli
 
-WITHOUT_TORCH = ("errors", "resources", "syntax", "check", "semantics", "regions", "compiler", "runtime", "cli")
+WITHOUT_TORCH = (
+    "errors",
+    "resources",
+    "syntax",
+    "check",
+    "semantics",
+    "regions",
+    "analysis",
+    "compiler",
+    "runtime",
+    "cli",
+)
 
 # Runs in a fresh interpreter where torch and what comes with it cannot be imported.
 IMPORT_ALL = """
