@@ -53,9 +53,12 @@ def headline(proof: Proof) -> str:
 
 
 def why(program: Program, proof: Proof) -> Branch:
-    """The chosen kernel and what decided for it, without the others."""
-    applied = _rules("rules that applied", [rule for rule in proof.rules if rule.applied])
-    parts = (*_outcome(program, proof), applied)
+    """The short answer: the winner's arithmetic, the rules that applied, and what made it a fallback or an error."""
+    parts = (
+        *_outcome(program, proof),
+        _rules("rules that applied", [rule for rule in proof.rules if rule.applied]),
+        _texts("notes", proof.notes, "warn"),
+    )
     return Branch(headline(proof), tuple(part for part in parts if part is not None), _tone(proof))
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from layerzero.errors import UnknownNameError
 from layerzero.semantics.explain_html import explain_html
-from layerzero.semantics.explain_text import explain_text
+from layerzero.semantics.explain_text import draw, explain_text
+from layerzero.semantics.explanation import why
 from tests.unit.semantics.build import decided, program
 
 TEXT = """policy "prod <b>" version 7
@@ -78,6 +79,13 @@ def test_an_error_and_a_degraded_decision_say_so_first() -> None:
     degraded = explain_text(program(TEXT), decided(TEXT + "allow k.b deny k", {}))
     assert degraded.startswith("o -> ref.o, score 0, degraded: only a fallback is left")
     assert "before it, not allowed" in degraded
+
+
+def test_the_short_answer_has_the_arithmetic_and_the_rules_that_applied() -> None:
+    text = "\n".join(draw(why(program(TEXT), decided(TEXT, {"s": "<script>"}))))
+    assert "score 255 = priority 85 x 1.5 x 2" in text
+    assert "no_c: deny k.c" in text
+    assert "k.b" not in text
 
 
 def test_colours_are_asked_for() -> None:
