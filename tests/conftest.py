@@ -21,6 +21,11 @@ def root() -> Path:
     return ROOT
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    # Declared here because pytest reads the options before it looks into tests/cases.
+    parser.addoption("--update", action="store_true", help="rewrite what the cases in tests/cases expect")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marked = [item for item in items if item.get_closest_marker("gpu")]
     # torch costs a second to import, so it is asked only when some test is about a GPU.

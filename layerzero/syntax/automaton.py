@@ -42,24 +42,37 @@ class Several(list[Any]):
 
 
 class Stop(Exception):
-    """The text cannot go on at `offset`: the parser, in `state`, can take no word that begins there.
+    """The text cannot go on at `offset`: the parser, in `state`, can take no word that begins there."""
 
-    `settled` is the state once what is complete before the place has been put together: it knows more of what is
-    missing than `state`, which only knows the last word. `whole`: what stands before is a complete statement.
-    `closable`: a `}` could stand here. `before` has the places of the last parts and the states before them, the
-    last part first.
-    """
-
-    def __init__(
-        self, offset: int, state: int, settled: int, whole: bool, closable: bool, before: list[tuple[int, int]]
-    ) -> None:
+    def __init__(self, run: _Run, offset: int, state: int) -> None:
         super().__init__(offset, state)
         self.offset = offset
         self.state = state
-        self.settled = settled
-        self.whole = whole
-        self.closable = closable
-        self.before = before
+        self.last = run.last  # where the word before ends
+        self.accepted = frozenset(terminal for terminal in run.automaton.accepts(state) if run.takes(terminal))
+        # The places of the last parts and the states before them, the last part first.
+        self.before = list(zip(run.starts[:-4:-1], run.states[-2:-5:-1], strict=True))
+        self._run = run
+
+    @property
+    def whole(self) -> bool:
+        """Whether what stands before is a complete statement."""
+        return END in self.accepted
+
+    @property
+    def closable(self) -> bool:
+        """Whether a `}` could stand here."""
+        return "RBRACE" in self.accepted
+
+    def finish(self) -> None:
+        """Make the statement that is complete before the place."""
+        if self.whole:
+            self._run.feed(END, None, self.offset, self.offset)
+
+    def step_back(self, offset: int, state: int) -> None:
+        """Stop at an earlier part instead, which was taken for something that it is not."""
+        self.accepted = self._run.automaton.accepts(state) - {END, "RBRACE"}
+        self.offset, self.last, self.state = offset, offset, state
 
 
 class TooLarge(Exception):
@@ -107,11 +120,10 @@ class Automaton:
             state = run.states[-1]
             token = self._next(text, position, state) if position < len(text) else None
             if token is None or not run.feed(token.kind, token, token.start, token.end):
-                stop = run.stop(position, state)
-                if stop.whole:
-                    run.feed(END, None, position, position)
-                    if position == len(text):
-                        return
+                stop = Stop(run, position, state)
+                if position == len(text) and stop.whole:
+                    stop.finish()
+                    return
                 raise stop
             if token in ("(", "{"):
                 depth += 1
@@ -123,7 +135,7 @@ class Automaton:
 
     def accepts(self, state: int) -> frozenset[str]:
         """The terminals that the parser can take in `state`."""
-        return frozenset(symbol for symbol in self.tables.actions[state] if symbol.isupper() or symbol[0] == "_")
+        return frozenset(symbol for symbol in self.tables.actions[state] if symbol.isupper() or symbol == END)
 
     def _next(self, text: str, position: int, state: int) -> Token | None:
         lexer = self._lexers.get(state) or self._lexer(state)
@@ -175,6 +187,7 @@ class _Run:
     """One pass over a text: the stack of states, the values on it, and their places."""
 
     def __init__(self, automaton: Automaton, make: Make, start: int) -> None:
+        self.automaton = automaton
         self.actions = automaton.tables.actions
         self.productions = automaton.tables.productions
         self.end = automaton.tables.end
@@ -218,21 +231,6 @@ class _Run:
             states.append(self.actions[states[-1]][production.origin])
             if terminal == END and states[-1] == self.end:
                 return True
-
-    def stop(self, position: int, state: int) -> Stop:
-        before = list(zip(self.starts[:-4:-1], self.states[-2:-5:-1], strict=True))
-        return Stop(position, state, self._settle(), self.takes(END), self.takes("RBRACE"), before)
-
-    def _settle(self) -> int:
-        states = list(self.states)
-        while True:
-            choices = {target for target in self.actions[states[-1]].values() if target < 0}
-            if len(choices) != 1:
-                return states[-1]
-            production = self.productions[~choices.pop()]
-            if production.length:
-                del states[-production.length :]
-            states.append(self.actions[states[-1]][production.origin])
 
     def _reduce(self, production: Any) -> None:
         length, origin = production.length, production.origin

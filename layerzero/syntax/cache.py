@@ -5,6 +5,7 @@ An entry that is absent, damaged or of another user is no entry; nothing here ca
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -13,6 +14,8 @@ from typing import Any
 
 from layerzero import resources
 
+MAX_ENTRIES = 1000
+
 
 def read(key: str) -> Any:
     """What was written under `key`, or None."""
@@ -20,7 +23,8 @@ def read(key: str) -> Any:
     if folder is None:
         return None
     try:
-        return json.loads((folder / f"{key}.json").read_bytes())
+        checksum, _, data = (folder / f"{key}.json").read_bytes().partition(b"\n")
+        return json.loads(data) if checksum == _checksum(data) else None
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -35,11 +39,27 @@ def write(key: str, plain: Any) -> None:
     except OSError:  # a cache that cannot be written is a cache that stays empty
         return
     try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            json.dump(plain, file, separators=(",", ":"))
+        with os.fdopen(handle, "wb") as file:
+            data = json.dumps(plain, separators=(",", ":")).encode("ascii")
+            file.write(_checksum(data) + b"\n" + data)
         os.replace(temporary, folder / f"{key}.json")
+        _prune(folder)
     except OSError:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _checksum(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode("ascii")
+
+
+def _prune(folder: Path) -> None:
+    """Keep the folder small: past the limit the older half goes."""
+    with os.scandir(folder) as found:
+        entries = [entry for entry in found if entry.name.endswith((".json", ".part"))]
+    if len(entries) > MAX_ENTRIES:
+        oldest = sorted(entries, key=lambda entry: entry.stat().st_mtime)[: len(entries) // 2]
+        for entry in oldest:
+            Path(entry.path).unlink(missing_ok=True)
 
 
 def _own_folder(create: bool) -> Path | None:

@@ -62,14 +62,10 @@ EXAMPLES: tuple[Example, ...] = (
          "define a = x in y, z", "define a = x in 1, 2"),
     ),
     Example(
-        "a range needs a bound on at least one side",
-        "for example `1..8`, `1..` or `..8`",
-        ("define a = x in ..", "define a = x in .. and", "field f: int in ..", "define a = x in {..}"),
-    ),
-    Example(
-        "`..<` needs its upper bound",
-        "a range without an upper end is written `1..`",
-        ("define a = x in 1..<", "define a = x in 1..< and", "define a = x in {1..<}"),
+        "a bound of the range is missing",
+        "for example `1..8`, `1..<8`, `1..` or `..8`",
+        ("define a = x in 1..<", "define a = x in 1..< and", "define a = x in {1..<}",
+         "define a = x in ..", "define a = x in .. and", "field f: int in ..", "define a = x in {..}"),
     ),
     Example(
         "several kernels stand in braces",
@@ -300,11 +296,9 @@ def shape(word: str) -> str:
 def example_for(automaton: Automaton, stop: Stop, word: str, statement: str) -> Example | None:
     """The example that stops as `stop` does, on such a word, in such a statement or else in any condition."""
     index = _index(automaton)
-    family = _family(statement)
-    places = [] if stop.whole else [(stop.settled, "missing")]
-    places.append((stop.state, "surplus"))
-    for state, kind in places:
-        found = index.get((state, kind, shape(word), family)) or index.get((state, kind, shape(word), "define"))
+    kind = shape(word)
+    for family in (_family(statement), "define"):
+        found = index.get((stop.accepted, kind, family)) or index.get((stop.state, kind, family))
         if found is not None:
             return found
     return None
@@ -315,18 +309,20 @@ def _family(statement: str) -> str:
 
 
 @functools.cache
-def _index(automaton: Automaton) -> dict[tuple[int, str, str, str], Example]:
+def _index(automaton: Automaton) -> dict[tuple[frozenset[str] | int, str, str], Example]:
     """Where each example stops; the first example of a place has it.
 
-    Where something is missing, the settled state says what; where a word is too much, the state is that of the last
-    word, which is the same in all statements.
+    What could come instead tells most of a place. Where a word is too much after something complete, the state of the
+    automaton is enough: it is that of the last word, which is the same in all statements.
     """
-    found: dict[tuple[int, str, str, str], Example] = {}
+    found: dict[tuple[frozenset[str] | int, str, str], Example] = {}
     for example in EXAMPLES:
         for text in example.texts:
             stop = stop_of(automaton, text)
-            state, kind = (stop.state, "surplus") if stop.whole else (stop.settled, "missing")
-            found.setdefault((state, kind, shape(lexeme(text, stop.offset)), _family(text.split()[0])), example)
+            kind, family = shape(lexeme(text, stop.offset)), _family(text.split()[0])
+            found.setdefault((stop.accepted, kind, family), example)
+            if stop.whole:
+                found.setdefault((stop.state, kind, family), example)
     return found
 
 

@@ -66,16 +66,15 @@ def _read(source: Source, builder: Builder, blanks: list[tuple[int, int]]) -> No
             effort += stop.offset - position
             begun = builder.resume_at(position)
             _step_back(text, begun, stop)
-            last = builder.statements[-1].span.start if stop.whole and builder.statements else begun
-            builder.diagnostics.append(explain(automaton(), source, text, last, stop))
+            builder.diagnostics.append(explain(automaton(), source, text, begun, stop))
+            stop.finish()
             broken = None if stop.whole else recovery.broken_item(text, begun, stop.offset, stop.closable)
             if broken is not None:
                 start, end = broken
                 text = text[:start] + " " * (end - start) + text[end:]
                 position = begun
             else:
-                from_ = stop.offset if stop.whole and stop.offset > begun else begun
-                position = recovery.next_statement(text, from_, stop.offset)
+                position = recovery.next_statement(text, builder.resume_at(begun), stop.offset)
             if effort > MAX_EFFORT * MAX_FILE_BYTES:
                 return
 
@@ -84,7 +83,7 @@ def _step_back(text: str, begun: int, stop: Stop) -> None:
     """`deny a when` / `lock b for c`: `lock` was taken for a field's name; the error lies before it, not behind."""
     for start, state in stop.before[:2]:
         if start > begun and recovery.begins_line(text, start) and recovery.begins_statement(text, start):
-            stop.offset, stop.state, stop.settled, stop.whole, stop.closable = start, state, state, False, False
+            stop.step_back(start, state)
 
 
 def _in_order(found: list[Diagnostic]) -> list[Diagnostic]:

@@ -23,6 +23,7 @@ _SLIPS = {
     "||": ("`||` is written `or`", "write `or`"),
     "!": ("`!` is written `not`", "write `not`"),
     "===": ("`===` is written `==`", "write `==`"),
+    "!==": ("`!==` is written `!=`", "write `!=`"),
     "<>": ("`<>` is written `!=`", "write `!=`"),
     ":=": ("`:=` is written `=`", "write `=`"),
     ";": ("a statement needs no `;`", "remove it: each statement begins with its keyword"),
@@ -41,21 +42,38 @@ _NUMBER = re.compile(r"(?:[0-9]|\.[0-9])")
 
 def explain(automaton: Automaton, source: Source, text: str, begun: int, stop: Stop) -> Diagnostic:
     """What is wrong at `stop`, in the statement that begins at `begun`."""
-    word = lexeme(text, stop.offset)
-    span = Span(source, stop.offset, stop.offset + max(1, len(word)) if word else stop.offset)
-    accepted = automaton.accepts(stop.state)
     opening = re.match(r"[a-z]+", text[begun : begun + 20])
     statement = opening.group() if opening else ""
+    word, start = _word(text, stop.offset)
+    span = Span(source, start, start + max(1, len(word)))
+    accepted = stop.accepted
+    if not word or (not stop.whole and recovery.begins_line(text, start) and recovery.begins_statement(text, start)):
+        # What is missing is missed at the end of what stands there.
+        at = min(stop.offset, len(text.rstrip())) if stop.last > stop.offset else len(text[: stop.offset].rstrip())
+        unclosed = _unclosed(text, begun, statement, word, span, accepted)
+        word, span = "", Span(source, max(at, 0), max(at, 0))
+        if unclosed:
+            return unclosed
     return (
         _literal(word, span)
         or _unclosed(text, begun, statement, word, span, accepted)
         or _unknown_statement(word, span, stop)
+        or _after_open_range(text, word, span)
         or _misspelt(automaton, word, span, accepted)
-        or _by_example(automaton, stop, word, span, statement)
         or _slip(word, span, accepted)
+        or _by_example(automaton, stop, word, span, statement)
         or _reserved(word, span, accepted)
         or _expected(automaton, statement, word, span, accepted)
     )
+
+
+def _word(text: str, offset: int) -> tuple[str, int]:
+    """The word at `offset`; `<>` and `===` begin before it, for the grammar knows their first halves."""
+    for sign in ("===", "!==", "<>", "=<"):
+        for start in range(max(0, offset - len(sign) + 1), offset):
+            if text.startswith(sign, start):
+                return sign, start
+    return lexeme(text, offset), offset
 
 
 def _literal(word: str, span: Span) -> Diagnostic | None:
@@ -93,7 +111,7 @@ def _number_help(word: str) -> str:
 
 def _slip(word: str, span: Span, accepted: frozenset[str]) -> Diagnostic | None:
     """What other languages write."""
-    if word == "=" and "AND" in accepted:
+    if word == "=" and "AND" in accepted and "EQUAL" not in accepted:
         return Diagnostic("LZ100", "`=` sets a value; a condition compares with `==`", span, help="write `==`")
     if word in _SLIPS:
         message, help = _SLIPS[word]
@@ -172,8 +190,19 @@ def _by_example(automaton: Automaton, stop: Stop, word: str, span: Span, stateme
     return Diagnostic("LZ100", example.message.replace("WORD", _short(word)), span, help=example.help)
 
 
+def _after_open_range(text: str, word: str, span: Span) -> Diagnostic | None:
+    """`0..owner`: a bound that is called like a clause."""
+    before = re.search(r"\.\.\s*([a-z_]+)\s*$", text[max(0, span.start - 80) : span.start])
+    if before is None or not word:
+        return None
+    name = before.group(1)
+    start = max(0, span.start - 80) + before.start(1)
+    return Diagnostic("LZ100", f"directly after `..` the word `{name}` is a keyword", Span(span.source, start, start + len(name)),
+                      help=f"write `` `{name}` `` in backquotes for the name")
+
+
 def _misspelt(automaton: Automaton, word: str, span: Span, accepted: frozenset[str]) -> Diagnostic | None:
-    if not re.match(r"[a-z_]", word):
+    if not re.match(r"[a-z_]", word) or word in automaton.tables.words:
         return None
     names = automaton.tables.words
     near = did_you_mean(word, [keyword for keyword, terminal in names.items() if terminal in accepted and len(keyword) > 2])
@@ -182,7 +211,7 @@ def _misspelt(automaton: Automaton, word: str, span: Span, accepted: frozenset[s
 
 def _expected(automaton: Automaton, statement: str, word: str, span: Span, accepted: frozenset[str]) -> Diagnostic:
     """The last resort: a few words for what can come next, and the form of the statement."""
-    got = f"got `{_short(word)}`" if word else "the text ends"
+    got = f"got `{_short(word)}`" if word else "the statement ends"
     help = _form(statement)
     if "AND" in accepted:
         message = f"`{_short(word)}` does not continue the condition before it" if word else "the statement is not complete"
