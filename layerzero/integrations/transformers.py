@@ -18,13 +18,16 @@ from typing import Any
 
 from layerzero import api as lz
 from layerzero.errors import ArgumentError, MissingDependencyError
-from layerzero.integrations import transformers_modules as modules
 
 try:
     import torch
     from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
     from transformers.masking_utils import causal_mask_function, sdpa_mask
+
+    from layerzero.integrations import transformers_modules as modules
 except ImportError as error:
+    if (error.name or "").partition(".")[0] not in ("torch", "transformers"):
+        raise
     raise MissingDependencyError(
         f"models of `transformers` need the extra `transformers`: pip install 'layerzero[transformers]' ({error})"
     ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -200,6 +202,19 @@ def test_weights_of_attention_are_refused_rather_than_left_out() -> None:
     model = tiny("Llama", implementation="layerzero")
     with pytest.raises(ArgumentError, match="output_attentions"):
         model(ids(), output_attentions=True)
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers"])
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(package: str, root: Path) -> None:
+    script = (
+        f"import sys; sys.modules['{package}'] = None\n"
+        "from layerzero.errors import MissingDependencyError\n"
+        "try:\n    import layerzero.integrations.transformers\n"
+        "except MissingDependencyError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
+    assert "layerzero[transformers]" in done.stdout
+    assert package in done.stdout
 
 
 def test_what_is_not_a_model_is_named() -> None:
