@@ -41,7 +41,7 @@ class Several(list[Any]):
     """The values of a helper rule (`_names`), to be spliced into the rule that uses it."""
 
 
-class Stop(Exception):
+class StopError(Exception):
     """The text cannot go on at `offset`: the parser, in `state`, can take no word that begins there."""
 
     def __init__(self, run: _Run, offset: int, state: int) -> None:
@@ -75,7 +75,7 @@ class Stop(Exception):
         self.offset, self.last, self.state = offset, offset, state
 
 
-class TooLarge(Exception):
+class TooLargeError(Exception):
     """A limit is exceeded at `offset`; reading ends."""
 
     def __init__(self, offset: int, message: str) -> None:
@@ -104,23 +104,21 @@ class Automaton:
         """Read `text` from `start` to its end; `blank` is told where comments may stand.
 
         Raises:
-            Stop: where the text leaves the language; what was complete before has been made.
-            TooLarge: where brackets nest too deeply or a word is too long.
+            StopError: where the text leaves the language; what was complete before has been made.
+            TooLargeError: where brackets nest too deeply or a word is too long.
         """
         run = _Run(self, make, start)
         position = start
         depth = 0
         while True:
             after = BLANKS.match(text, position).end()  # type: ignore[union-attr]
-            if after > position + 1:
-                blank(position, after)
-            elif after > position and text[position] == "#":
+            if after > position + 1 or (after > position and text[position] == "#"):
                 blank(position, after)
             position = after
             state = run.states[-1]
             token = self._next(text, position, state) if position < len(text) else None
             if token is None or not run.feed(token.kind, token, token.start, token.end):
-                stop = Stop(run, position, state)
+                stop = StopError(run, position, state)
                 if position == len(text) and stop.whole:
                     stop.finish()
                     return
@@ -128,7 +126,7 @@ class Automaton:
             if token in ("(", "{"):
                 depth += 1
                 if depth > MAX_NESTING:
-                    raise TooLarge(position, f"brackets nest deeper than {MAX_NESTING}")
+                    raise TooLargeError(position, f"brackets nest deeper than {MAX_NESTING}")
             elif token in (")", "}"):
                 depth -= 1
             position = token.end
@@ -148,7 +146,7 @@ class Automaton:
         if found is None or found.end() == position:
             return None
         if found.end() - position > MAX_TOKEN_CHARACTERS:
-            raise TooLarge(position, f"a word is longer than {MAX_TOKEN_CHARACTERS} characters")
+            raise TooLargeError(position, f"a word is longer than {MAX_TOKEN_CHARACTERS} characters")
         return Token(found.group(), found.lastgroup or "", position, found.end())
 
     def _lexer(self, state: int) -> _Lexer:
@@ -162,8 +160,11 @@ class Automaton:
     def _make_lexer(self, accepted: frozenset[str]) -> _Lexer:
         words = {word: terminal for word, terminal in self.tables.words.items() if terminal in accepted}
         patterns = sorted(
-            ((-priority, fixed > 0, -fixed, name, text) for name, (priority, fixed, text) in self.tables.patterns.items()
-             if name in accepted)
+            (
+                (-priority, fixed > 0, -fixed, name, text)
+                for name, (priority, fixed, text) in self.tables.patterns.items()
+                if name in accepted
+            )
         )
         return _Lexer(words, _expression(tuple((name, text) for _, _, _, name, text in patterns)))
 
@@ -180,7 +181,9 @@ def _stands_alone(text: str, end: int, terminal: str) -> bool:
     following = text[end : end + 2]
     if following[:1] == "*":
         return False
-    return terminal == "KERNEL" or not (following[:1] == "." and (following[1:].isalnum() or following[1:] in ("_", "*")))
+    return terminal == "KERNEL" or not (
+        following[:1] == "." and (following[1:].isalnum() or following[1:] in ("_", "*"))
+    )
 
 
 class _Run:

@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any
 
 from layerzero.syntax import nodes as n
-from layerzero.syntax.automaton import BLANKS, Several, Token, TooLarge
+from layerzero.syntax.automaton import BLANKS, Several, Token, TooLargeError
 from layerzero.syntax.diagnostics import Diagnostic, Label
 from layerzero.syntax.limits import INT_MAX, MAX_NESTING, MAX_NODES
 from layerzero.syntax.source import Source, Span
@@ -43,7 +43,7 @@ class Builder:
         """The value of one rule."""
         self.count += 1
         if self.count > MAX_NODES:
-            raise TooLarge(start, f"the file has more than {MAX_NODES} nodes")
+            raise TooLargeError(start, f"the file has more than {MAX_NODES} nodes")
         span = Span(self.source, start, end)
         made = _MAKERS[rule](self, parts, span)
         if isinstance(made, _DEEP):
@@ -72,7 +72,7 @@ class Builder:
         """Expressions inside each other, counted as they are made: `not not x`, `a + b + c`, brackets."""
         depth = 1 + max((self._depths.get(id(part), 0) for part in parts), default=0)
         if depth > MAX_NESTING:
-            raise TooLarge(made.span.start, f"an expression nests deeper than {MAX_NESTING}")
+            raise TooLargeError(made.span.start, f"an expression nests deeper than {MAX_NESTING}")
         self._depths[id(made)] = depth
 
     # ------------------------------------------------------------------------------------------------ literals
@@ -115,11 +115,15 @@ class Builder:
             value = json.loads(str(token))
             value.encode("utf-8")
         except UnicodeEncodeError:
-            self.error("LZ101", "half of a surrogate pair is not a character", span, "write both halves: `\\ud83d\\ude00`")
+            self.error(
+                "LZ101", "half of a surrogate pair is not a character", span, "write both halves: `\\ud83d\\ude00`"
+            )
             value = ""
         except ValueError:
             self.error(
-                "LZ101", "the string holds an escape or a control character that JSON does not allow", span,
+                "LZ101",
+                "the string holds an escape or a control character that JSON does not allow",
+                span,
                 'escapes are `\\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX`',
             )
             value = ""
@@ -128,8 +132,12 @@ class Builder:
     def pattern_text(self, text: n.Text) -> n.Text:
         """A glob: every `[` must be closed."""
         if (at := unclosed_bracket(text.value)) is not None:
-            self.error("LZ101", f"the `[` at character {at + 1} of the pattern is never closed", text.span,
-                       "write `\\\\[` for the character itself")
+            self.error(
+                "LZ101",
+                f"the `[` at character {at + 1} of the pattern is never closed",
+                text.span,
+                "write `\\\\[` for the character itself",
+            )
         return text
 
     def percentage(self, token: Token, span: Span) -> n.Percentage:
@@ -154,8 +162,12 @@ class Builder:
                 first = found.setdefault(part.kind, part)
                 if first is not part:
                     self.error(
-                        "LZ102", f"`{part.kind}` stands twice", part.span, "keep one of them",
-                        Label(first.span, "the first one"), label="the second one",
+                        "LZ102",
+                        f"`{part.kind}` stands twice",
+                        part.span,
+                        "keep one of them",
+                        Label(first.span, "the first one"),
+                        label="the second one",
                     )
         return {kind: clause.value for kind, clause in found.items()}
 
@@ -200,8 +212,12 @@ class Builder:
     def extend(self, parts: list[Any], span: Span) -> n.Extend:
         for item in parts[1:]:
             if not isinstance(item, n.Optional | n.Feature | n.View):
-                self.error("LZ212", "`extend` adds `optional`, `feature` and `view` lines only", item.span,
-                           "the rest stands where the operation is declared")
+                self.error(
+                    "LZ212",
+                    "`extend` adds `optional`, `feature` and `view` lines only",
+                    item.span,
+                    "the rest stands where the operation is declared",
+                )
         return n.Extend(parts[0], tuple(parts[1:]), span=span)
 
     def given(self, parts: list[Any], span: Span) -> n.Given:
@@ -215,7 +231,9 @@ class Builder:
                 more = n.PackageAlternative(package.name, (*package.specifiers, part.value), span=joined)
                 items[-1] = n.GivenPackage(more, span=items[-1].span.to(part.span))
             else:
-                self.error("LZ100", "a version stands without its package", part.span, "write `package acme-kernels ==1.5.1`")
+                self.error(
+                    "LZ100", "a version stands without its package", part.span, "write `package acme-kernels ==1.5.1`"
+                )
         return n.Given(tuple(items), span=span)
 
     def test(self, parts: list[Any], span: Span) -> n.Test | Several:
@@ -227,8 +245,13 @@ class Builder:
         if not expectations:
             self.error("LZ100", "a test needs an `expect`", name, "for example `expect not acme.*`")
         for extra in subjects[1:]:
-            self.error("LZ102", "a test has one `given` or `whenever`", extra.span, "write a second test",
-                       Label(subjects[0].span, "the first one"))
+            self.error(
+                "LZ102",
+                "a test has one `given` or `whenever`",
+                extra.span,
+                "write a second test",
+                Label(subjects[0].span, "the first one"),
+            )
         if not subjects:
             return Several()
         return n.Test(parts[0], subjects[0], expectations, span=span)
@@ -242,15 +265,22 @@ class Builder:
 
     def range(self, parts: list[Any], span: Span) -> n.Range:
         at = next(i for i, part in enumerate(parts) if isinstance(part, Token))
-        low = parts[at - 1] if at else None
-        high = parts[at + 1] if at + 1 < len(parts) else None
-        for bound in (low, high):
-            inner = bound.operand if isinstance(bound, n.Negate) else bound
-            number = isinstance(inner, n.Literal) and type(inner.value) in (int, float)
-            if bound is not None and not number and not isinstance(bound, n.Name):
-                self.error("LZ100", "a range goes from a number or name to a number or name", bound.span,
-                           "give the value a name with `define`")
+        low = self._bound(parts[at - 1]) if at else None
+        high = self._bound(parts[at + 1]) if at + 1 < len(parts) else None
         return n.Range(low, high, str(parts[at]) == "..<", span=span)
+
+    def _bound(self, bound: Any) -> Any:
+        """A bound is a name or a number; `-5` is one number, however it was read."""
+        if isinstance(bound, n.Negate) and isinstance(bound.operand, n.Literal) and _is_number(bound.operand):
+            return self.negated(bound.operand, bound.span)
+        if not isinstance(bound, n.Name) and not (isinstance(bound, n.Literal) and _is_number(bound)):
+            self.error(
+                "LZ100",
+                "a range goes from a number or name to a number or name",
+                bound.span,
+                "give the value a name with `define`",
+            )
+        return bound
 
     def membership(self, parts: list[Any], span: Span) -> n.Membership:
         items = parts[-1]
@@ -285,6 +315,10 @@ def _bracket_end(pattern: str, first: int) -> int | None:
             return at
         at += 1
     return None
+
+
+def _is_number(literal: n.Literal) -> bool:
+    return type(literal.value) in (int, float)
 
 
 def _short(text: str) -> str:
@@ -338,7 +372,7 @@ def _guard(b: Builder, c: list[Any], s: Span) -> n.Guard:
 
 
 def _comparison(b: Builder, c: list[Any], s: Span) -> n.Comparison:
-    return n.Comparison(tuple(c[0::2]), tuple(str(part) for part in c[1::2]), span=s)  # type: ignore[arg-type]
+    return n.Comparison(tuple(c[0::2]), tuple(str(part) for part in c[1::2]), span=s)  # type: ignore[misc]
 
 
 def _arithmetic(b: Builder, c: list[Any], s: Span) -> n.Arithmetic:
@@ -454,7 +488,7 @@ _MAKERS: dict[str, Callable[[Builder, list[Any], Span], Any]] = {
     "name": lambda b, c, s: n.Name(_unquoted(c[0]), span=s),
     "parenthesized": lambda b, c, s: n.Parenthesized(c[0], span=s),
     "has": lambda b, c, s: n.Has(c[0], span=s),
-    "extremum": lambda b, c, s: n.Extremum(str(c[0]), tuple(x for x in c if isinstance(x, n.Node)), span=s),  # type: ignore[arg-type]
+    "extremum": lambda b, c, s: n.Extremum(str(c[0]), tuple(x for x in c if isinstance(x, n.Node)), span=s),  # type: ignore[arg-type, misc]
     "kernel_attribute": lambda b, c, s: n.KernelAttribute(c[0].text, span=s),
     "package_version": lambda b, c, s: n.PackageVersion(c[0].value, span=s),
     # words

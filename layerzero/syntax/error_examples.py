@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from layerzero.syntax.automaton import Automaton, Several, Stop
+from layerzero.syntax.automaton import Automaton, Several, StopError
 from layerzero.syntax.recovery import RULES
 from layerzero.syntax.words import RESERVED
 
@@ -34,7 +34,8 @@ EXAMPLES: tuple[Example, ...] = (
             "define a = x == y in {1}", "define a = x in {1} == y", "define a = x in {1} in {2}",
             "define a = x in 1..2 == y", "define a = x in 1.. < y", "define a = x == y not in {1}",
             'define a = x == y like "z"', 'define a = x like "z" == y', 'define a = x like "z" in {1}',
-            "define a = x in ..2 == y", "define a = x in {1} != y", "define a = x in {1} < y", "define a = x in {1} > y",
+            "define a = x in ..2 == y", "define a = x in {1} != y", "define a = x in {1} < y",
+         "define a = x in {1} > y",
             "define a = x in {1} <= y", "define a = x in {1} >= y", 'define a = x in {1} like "y"',
             'define a = x like "z" != y', "define a = x in {1} not in {2}", "define a = x in 1..2 in 3..4",
         ),
@@ -58,7 +59,8 @@ EXAMPLES: tuple[Example, ...] = (
     Example(
         "`in` needs a set in braces or a range",
         "one value is compared with `==`, or stands in braces: `in {1}`",
-        ("define a = x in 5", "define a = x in y", "define a = x in -5", "define a = x in 5 define", "define a = x in y and",
+        ("define a = x in 5", "define a = x in y", "define a = x in -5", "define a = x in 5 define",
+         "define a = x in y and",
          "define a = x in y, z", "define a = x in 1, 2"),
     ),
     Example(
@@ -155,7 +157,8 @@ EXAMPLES: tuple[Example, ...] = (
     Example(
         "a date is written YYYY-MM-DD, without quotes",
         "write `until 2027-03-01`",
-        ('deny a until "2027-01-01"', "deny a until 2027/01/01", "deny a until 2027", "deny a until tomorrow", "deny a until"),
+        ('deny a until "2027-01-01"', "deny a until 2027/01/01", "deny a until 2027", "deny a until tomorrow",
+         "deny a until"),
     ),
     Example(
         "a share is a percentage",
@@ -174,11 +177,6 @@ EXAMPLES: tuple[Example, ...] = (
         ("lock a else", "lock a else error", "lock a else deny", "lock a else 1"),
     ),
     Example(
-        "`X if C` needs its `else`",
-        "write `4 if dtype == fp32 else 2`",
-        ("define a = 4 if b", "define a = 4 if b define", "define a = (4 if b)", "define a = 4 if b,"),
-    ),
-    Example(
         "`min` and `max` take at least two values",
         "write `min(a, b)`",
         ("define a = min(b)", "define a = max(b)", "define a = min()"),
@@ -191,7 +189,8 @@ EXAMPLES: tuple[Example, ...] = (
     Example(
         "`kernel` in a condition is followed by an attribute",
         "write `kernel.vendor_support`",
-        ("define a = kernel == b", "define a = kernel", "define a = kernel and b", "define a = kernel.", "define a = kernel in {b}"),
+        ("define a = kernel == b", "define a = kernel", "define a = kernel and b", "define a = kernel.",
+         "define a = kernel in {b}"),
     ),
     Example(
         "`package` in a condition takes a name in quotes and brackets",
@@ -207,18 +206,21 @@ EXAMPLES: tuple[Example, ...] = (
         "a version has its operator before it",
         "write `>=1.4`, `==2.8.*` or `<2`",
         ("kernel a for b { package c 1.4 }", "kernel a for b { package c = 1.4 }",
-         "kernel a for b { package c >=1, 2 }", 'test "t" { given package c 1.4 }', "kernel a for b { package c >=1, d }",
+         "kernel a for b { package c >=1, 2 }", 'test "t" { given package c 1.4 }',
+         "kernel a for b { package c >=1, d }",
          'test "t" { given package c = 1.4 }'),
     ),
     Example(
         "`not` stands before the whole comparison",
         "write `!=`, `not in` or `not (...)`",
-        ("define a = b not == c", "define a = b == not c", "define a = b not c", "define a = b not > c", "define a = b < not c"),
+        ("define a = b not == c", "define a = b == not c", "define a = b not c", "define a = b not > c",
+         "define a = b < not c"),
     ),
     Example(
         "`like` needs a pattern in double quotes",
         'write `like "*H100*"`',
-        ("define a = b like c", "define a = b like *c*", "define a = b like", "define a = b not like c", "define a = b like {"),
+        ("define a = b like c", "define a = b like *c*", "define a = b like", "define a = b not like c",
+         "define a = b like {"),
     ),
     Example(
         "a reason stands in double quotes",
@@ -249,7 +251,8 @@ EXAMPLES: tuple[Example, ...] = (
     Example(
         "a view or feature says when it holds",
         "write `view decode when phase == decode`",
-        ("operation a { view b }", "operation a { feature b }", "operation a { view b = c }", "operation a { feature b = c }",
+        ("operation a { view b }", "operation a { feature b }", "operation a { view b = c }",
+         "operation a { feature b = c }",
          "operation a { feature b, c }", "operation a { feature b feature c when d }"),
     ),
     Example(
@@ -260,7 +263,8 @@ EXAMPLES: tuple[Example, ...] = (
     Example(
         "a value is missing here",
         "an operator stands between two values",
-        ("define a = b ==", "define a = b and", "define a = b or", "define a = b +", "define a = b *", "define a = not",
+        ("define a = b ==", "define a = b and", "define a = b or", "define a = b +", "define a = b *",
+         "define a = not",
          "define a = -", "define a = b == )", "define a = b and )", "define a = b == and", "define a = b and and",
          "define a =", "define a = )", "define a = b <", "define a = b and or c"),
     ),
@@ -293,15 +297,22 @@ def shape(word: str) -> str:
     return '"' if word.startswith('"') else word
 
 
-def example_for(automaton: Automaton, stop: Stop, word: str, statement: str) -> Example | None:
+def example_for(automaton: Automaton, stop: StopError, text: str, word: str, statement: str) -> Example | None:
     """The example that stops as `stop` does, on such a word, in such a statement or else in any condition."""
     index = _index(automaton)
     kind = shape(word)
     for family in (_family(statement), "define"):
-        found = index.get((stop.accepted, kind, family)) or index.get((stop.state, kind, family))
+        found = index.get((_place(automaton, stop, text), kind, family)) or index.get((stop.state, kind, family))
         if found is not None:
             return found
     return None
+
+
+def _place(automaton: Automaton, stop: StopError, text: str) -> tuple[frozenset[str], str]:
+    """What could come instead; where that is one thing, also the keyword before (`because` and `owner` take a text)."""
+    before = re.search(r"[a-z]+$", text[max(0, stop.last - 20) : stop.last]) if len(stop.accepted) == 1 else None
+    keyword = before.group() if before and before.group() in automaton.tables.words else ""
+    return stop.accepted, keyword
 
 
 def _family(statement: str) -> str:
@@ -309,24 +320,24 @@ def _family(statement: str) -> str:
 
 
 @functools.cache
-def _index(automaton: Automaton) -> dict[tuple[frozenset[str] | int, str, str], Example]:
+def _index(automaton: Automaton) -> dict[tuple[object, str, str], Example]:
     """Where each example stops; the first example of a place has it.
 
     What could come instead tells most of a place. Where a word is too much after something complete, the state of the
     automaton is enough: it is that of the last word, which is the same in all statements.
     """
-    found: dict[tuple[frozenset[str] | int, str, str], Example] = {}
+    found: dict[tuple[object, str, str], Example] = {}
     for example in EXAMPLES:
         for text in example.texts:
             stop = stop_of(automaton, text)
             kind, family = shape(lexeme(text, stop.offset)), _family(text.split()[0])
-            found.setdefault((stop.accepted, kind, family), example)
+            found.setdefault((_place(automaton, stop, text), kind, family), example)
             if stop.whole:
                 found.setdefault((stop.state, kind, family), example)
     return found
 
 
-def stop_of(automaton: Automaton, text: str) -> Stop:
+def stop_of(automaton: Automaton, text: str) -> StopError:
     """Where reading `text` stops.
 
     Raises:
@@ -334,7 +345,7 @@ def stop_of(automaton: Automaton, text: str) -> Stop:
     """
     try:
         automaton.run(text, 0, _make_nothing, lambda start, end: None)
-    except Stop as stop:
+    except StopError as stop:
         return stop
     raise ValueError(f"this example is part of the language: {text}")
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, assert_never
 
 from layerzero.errors import LayerZeroError
-from layerzero.syntax import nodes as n
-from layerzero.syntax import spelling as s
+from layerzero.syntax import nodes as n, spelling as s
 from layerzero.syntax.diagnostics import Diagnostic
 from layerzero.syntax.parser import parse
 from layerzero.syntax.source import Source
@@ -156,7 +155,9 @@ class _Layout:
             case _:
                 return fill(line_of(node), indent)
 
-    def _block(self, head: str, node: n.Node, after: int, items: list[Any], indent: int, separator: str = "") -> list[str]:
+    def _block(
+        self, head: str, node: n.Node, after: int, items: list[Any], indent: int, separator: str = ""
+    ) -> list[str]:
         """`head { ... }`; a comment directly behind the `{` stays there, one inside the head goes before it."""
         before = [f"{' ' * indent}{comment.text}" for comment in self._take_before(after)]
         opening = fill(f"{head} {{", indent)
@@ -193,7 +194,9 @@ def line_of(node: Any) -> str:
             parts = [f"policy {s.string(node.name.value)}"]
             if node.version is not None:
                 version = node.version
-                parts.append(f"version {s.string(version.value) if isinstance(version, n.Text) else s.literal(version)}")
+                parts.append(
+                    f"version {s.string(version.value) if isinstance(version, n.Text) else s.literal(version)}"
+                )
             parts += [word for word in ("strict", "standalone") if getattr(node, word)]
             return BREAK.join(parts)
         case n.Import():

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 
 from layerzero.syntax import nodes, recovery, tables
-from layerzero.syntax.automaton import Automaton, Stop, TooLarge
+from layerzero.syntax.automaton import Automaton, StopError, TooLargeError
 from layerzero.syntax.builder import Builder
 from layerzero.syntax.comments import comments_in
 from layerzero.syntax.diagnostics import Diagnostic
@@ -27,9 +27,11 @@ def parse(source: Source) -> tuple[nodes.File | None, list[Diagnostic]]:
     blanks: list[tuple[int, int]] = []
     try:
         _read(source, builder, blanks)
-    except TooLarge as limit:
+    except TooLargeError as limit:
         place = Span(source, limit.offset, min(limit.offset + 1, len(source.text)))
-        builder.error("LZ003", limit.message, place, "split the file, or give parts of the condition names with `define`")
+        builder.error(
+            "LZ003", limit.message, place, "split the file, or give parts of the condition names with `define`"
+        )
         return None, _in_order(builder.diagnostics)
     comments = comments_in(source, blanks)
     file = nodes.File(tuple(builder.statements), comments, span=Span(source, 0, len(source.text)))
@@ -62,7 +64,7 @@ def _read(source: Source, builder: Builder, blanks: list[tuple[int, int]]) -> No
         try:
             automaton().run(text, position, builder.make, lambda start, end: blanks.append((start, end)))
             return
-        except Stop as stop:
+        except StopError as stop:
             effort += stop.offset - position
             begun = builder.resume_at(position)
             _step_back(text, begun, stop)
@@ -79,7 +81,7 @@ def _read(source: Source, builder: Builder, blanks: list[tuple[int, int]]) -> No
                 return
 
 
-def _step_back(text: str, begun: int, stop: Stop) -> None:
+def _step_back(text: str, begun: int, stop: StopError) -> None:
     """`deny a when` / `lock b for c`: `lock` was taken for a field's name; the error lies before it, not behind."""
     for start, state in stop.before[:2]:
         if start > begun and recovery.begins_line(text, start) and recovery.begins_statement(text, start):

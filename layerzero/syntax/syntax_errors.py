@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from layerzero.syntax import recovery
-from layerzero.syntax.automaton import Automaton, Stop
+from layerzero.syntax.automaton import Automaton, StopError
 from layerzero.syntax.diagnostics import Diagnostic, Label
 from layerzero.syntax.error_examples import example_for, lexeme
 from layerzero.syntax.source import Source, Span
@@ -40,7 +40,7 @@ _SLIPS = {
 _NUMBER = re.compile(r"(?:[0-9]|\.[0-9])")
 
 
-def explain(automaton: Automaton, source: Source, text: str, begun: int, stop: Stop) -> Diagnostic:
+def explain(automaton: Automaton, source: Source, text: str, begun: int, stop: StopError) -> Diagnostic:
     """What is wrong at `stop`, in the statement that begins at `begun`."""
     opening = re.match(r"[a-z]+", text[begun : begun + 20])
     statement = opening.group() if opening else ""
@@ -61,8 +61,9 @@ def explain(automaton: Automaton, source: Source, text: str, begun: int, stop: S
         or _after_open_range(text, word, span)
         or _misspelt(automaton, word, span, accepted)
         or _slip(word, span, accepted)
-        or _by_example(automaton, stop, word, span, statement)
-        or _reserved(word, span, accepted)
+        or _without_else(stop, span)
+        or _by_example(automaton, stop, text, word, span, statement)
+        or _reserved(text, word, span, accepted)
         or _expected(automaton, statement, word, span, accepted)
     )
 
@@ -81,8 +82,12 @@ def _literal(word: str, span: Span) -> Diagnostic | None:
     if word.startswith('"') and (len(word) == 1 or not re.fullmatch(r'"(?:[^"\\]|\\.)*"', word)):
         return Diagnostic("LZ101", "the string is not closed on its line", span, help='end it with `"`')
     if word.startswith("`"):
-        return Diagnostic("LZ101", f"`{_short(word.strip('`'))}` in backquotes is not a name", span,
-                          help="a name has lower-case letters, digits and `_`, and begins with a letter")
+        return Diagnostic(
+            "LZ101",
+            f"`{_short(word.strip('`'))}` in backquotes is not a name",
+            span,
+            help="a name has lower-case letters, digits and `_`, and begins with a letter",
+        )
     if not _NUMBER.match(word):
         return None
     help = _number_help(word)
@@ -91,7 +96,9 @@ def _literal(word: str, span: Span) -> Diagnostic | None:
 
 def _number_help(word: str) -> str:
     """What is wrong with a malformed number; nothing for a sound one in a wrong place."""
-    if re.fullmatch(r"(?:0|[1-9][0-9]*(?:_[0-9]+)*)(?:(?:Ki|Mi|Gi)?|(?:\.[0-9]+)?(?:[eE][0-9]+)?|(?:\.[0-9]+)?%)", word):
+    if re.fullmatch(
+        r"(?:0|[1-9][0-9]*(?:_[0-9]+)*)(?:(?:Ki|Mi|Gi)?|(?:\.[0-9]+)?(?:[eE][0-9]+)?|(?:\.[0-9]+)?%)", word
+    ):
         return ""
     if re.fullmatch(r"0[0-9_]+(?:\.[0-9]+)?%?", word):
         return f"no leading zero: write `{word.lstrip('0_') or '0'}`" if "." not in word else "no leading zero"
@@ -99,6 +106,8 @@ def _number_help(word: str) -> str:
         return f"digits stand on both sides of the point: write `{word}0`"
     if word.startswith("."):
         return f"digits stand on both sides of the point: write `0{word}`"
+    if re.fullmatch(r"[0-9.]+[eE]", word):
+        return "an exponent has digits: `1e-5`"
     if re.match(r"0[xXbBoO]", word):
         return "numbers are decimal"
     if "_" in word:
@@ -126,15 +135,24 @@ def _slip(word: str, span: Span, accepted: frozenset[str]) -> Diagnostic | None:
         return Diagnostic("LZ100", f"{what} in lower case, got `{_short(word)}`", span, help=f"write `{_short(lower)}`")
     if word and not word.isascii():
         name = f"U+{ord(word[0]):04X}"
-        return Diagnostic("LZ100", f"the character {word[0]!r} ({name}) has no meaning outside strings and comments", span,
-                          help="names use the letters a to z, digits and `_`")
+        return Diagnostic(
+            "LZ100",
+            f"the character {word[0]!r} ({name}) has no meaning outside strings and comments",
+            span,
+            help="names use the letters a to z, digits and `_`",
+        )
     return None
 
 
-def _reserved(word: str, span: Span, accepted: frozenset[str]) -> Diagnostic | None:
-    if word in RESERVED and "NAME" in accepted and "INT" not in accepted:
-        return Diagnostic("LZ103", f"`{word}` is a reserved word and cannot be a name as it stands", span,
-                          help=f"write `` `{word}` `` in backquotes")
+def _reserved(text: str, word: str, span: Span, accepted: frozenset[str]) -> Diagnostic | None:
+    compared = re.compile(r"\s*(?:==|!=|<|>)").match(text, span.end)
+    if word in RESERVED and "NAME" in accepted and ("INT" not in accepted or compared):
+        return Diagnostic(
+            "LZ103",
+            f"`{word}` is a reserved word and cannot be a name as it stands",
+            span,
+            help=f"write `` `{word}` `` in backquotes",
+        )
     return None
 
 
@@ -150,14 +168,23 @@ def _unclosed(
     bracket, at = open_brackets[-1]
     begins = recovery.begins_statement(text, span.start)
     if begins and bracket == "{" and not recovery.begins_line(text, span.start):
-        return Diagnostic("LZ100", f"`{word}` is a statement of its own and cannot stand in `{statement}`", span,
-                          help=_form(statement))
+        return Diagnostic(
+            "LZ100",
+            f"`{word}` is a statement of its own and cannot stand in `{statement}`",
+            span,
+            help=_form(statement),
+        )
     if word and not begins and not (word.isalpha() and bracket == "(" and "RPAR" in accepted):
         return None
     where = f"before `{_short(word)}`" if word else "before the end of the file"
     closer = ")" if bracket == "(" else "}"
-    return Diagnostic("LZ100", f"this `{bracket}` is not closed", Span(span.source, at, at + 1), help=f"write `{closer}`",
-                      labels=(Label(span, f"`{closer}` is missing {where}"),))
+    return Diagnostic(
+        "LZ100",
+        f"this `{bracket}` is not closed",
+        Span(span.source, at, at + 1),
+        help=f"write `{closer}`",
+        labels=(Label(span, f"`{closer}` is missing {where}"),),
+    )
 
 
 def _open_brackets(text: str, start: int, end: int) -> list[tuple[str, int]]:
@@ -171,20 +198,32 @@ def _open_brackets(text: str, start: int, end: int) -> list[tuple[str, int]]:
     return found
 
 
-def _unknown_statement(word: str, span: Span, stop: Stop) -> Diagnostic | None:
+def _unknown_statement(word: str, span: Span, stop: StopError) -> Diagnostic | None:
     """A word that begins no statement, where one may begin."""
     if not stop.whole or not re.match(r"[a-z_]", word) or not recovery.begins_line(span.source.text, span.start):
         return None
     blocks = [f"`{block}`" for block, items in recovery.ITEMS.items() if word in items]
     if blocks:
-        return Diagnostic("LZ100", f"`{word}` stands inside {' or '.join(blocks)} only", span,
-                          help="move it into the braces of one")
-    help = did_you_mean(word, recovery.STATEMENTS) or "statements begin with a keyword such as `lock`, `deny` or `field`"
+        return Diagnostic(
+            "LZ100", f"`{word}` stands inside {' or '.join(blocks)} only", span, help="move it into the braces of one"
+        )
+    help = (
+        did_you_mean(word, recovery.STATEMENTS) or "statements begin with a keyword such as `lock`, `deny` or `field`"
+    )
     return Diagnostic("LZ100", f"`{_short(word)}` does not begin a statement", span, help=help)
 
 
-def _by_example(automaton: Automaton, stop: Stop, word: str, span: Span, statement: str) -> Diagnostic | None:
-    example = example_for(automaton, stop, word, statement)
+def _without_else(stop: StopError, span: Span) -> Diagnostic | None:
+    """`4 if dtype == fp32`: only in the middle of a choice can `else` come where nothing can end."""
+    if "ELSE" not in stop.accepted or stop.whole or stop.closable:
+        return None
+    return Diagnostic("LZ100", "`X if C` needs its `else`", span, help="write `4 if dtype == fp32 else 2`")
+
+
+def _by_example(
+    automaton: Automaton, stop: StopError, text: str, word: str, span: Span, statement: str
+) -> Diagnostic | None:
+    example = example_for(automaton, stop, text, word, statement)
     if example is None:
         return None
     return Diagnostic("LZ100", example.message.replace("WORD", _short(word)), span, help=example.help)
@@ -197,15 +236,21 @@ def _after_open_range(text: str, word: str, span: Span) -> Diagnostic | None:
         return None
     name = before.group(1)
     start = max(0, span.start - 80) + before.start(1)
-    return Diagnostic("LZ100", f"directly after `..` the word `{name}` is a keyword", Span(span.source, start, start + len(name)),
-                      help=f"write `` `{name}` `` in backquotes for the name")
+    return Diagnostic(
+        "LZ100",
+        f"directly after `..` the word `{name}` is a keyword",
+        Span(span.source, start, start + len(name)),
+        help=f"write `` `{name}` `` in backquotes for the name",
+    )
 
 
 def _misspelt(automaton: Automaton, word: str, span: Span, accepted: frozenset[str]) -> Diagnostic | None:
     if not re.match(r"[a-z_]", word) or word in automaton.tables.words:
         return None
     names = automaton.tables.words
-    near = did_you_mean(word, [keyword for keyword, terminal in names.items() if terminal in accepted and len(keyword) > 2])
+    near = did_you_mean(
+        word, [keyword for keyword, terminal in names.items() if terminal in accepted and len(keyword) > 2]
+    )
     return Diagnostic("LZ100", f"`{_short(word)}` is not expected here", span, help=near) if near else None
 
 
@@ -214,7 +259,9 @@ def _expected(automaton: Automaton, statement: str, word: str, span: Span, accep
     got = f"got `{_short(word)}`" if word else "the statement ends"
     help = _form(statement)
     if "AND" in accepted:
-        message = f"`{_short(word)}` does not continue the condition before it" if word else "the statement is not complete"
+        message = (
+            f"`{_short(word)}` does not continue the condition before it" if word else "the statement is not complete"
+        )
         return Diagnostic("LZ100", message, span, help=help)
     wanted = _wanted(automaton, accepted)
     message = f"expected {wanted}, {got}" if wanted else f"`{_short(word)}` is not expected here"
@@ -249,7 +296,9 @@ def _wanted(automaton: Automaton, accepted: frozenset[str]) -> str:
     if "INT" in accepted or "FLOAT" in accepted:
         items.append("a number")
     items.extend(text for terminal, text in _KINDS.items() if terminal in accepted)
-    symbols = {name: re.sub(r"\\(.)", r"\1", text) for name, (_, fixed, text) in automaton.tables.patterns.items() if fixed}
+    symbols = {
+        name: re.sub(r"\\(.)", r"\1", text) for name, (_, fixed, text) in automaton.tables.patterns.items() if fixed
+    }
     words = {terminal: keyword for keyword, terminal in automaton.tables.words.items()}
     items.extend(f"`{(symbols | words)[t]}`" for t in sorted(accepted) if t in symbols or t in words)
     if not items or len(items) > 4:

@@ -72,7 +72,7 @@ def _build() -> dict[str, Any]:
     automaton = data["parser"]["parser"]
     symbols = automaton["tokens"]
     rules: dict[int, int] = {}
-    productions = []
+    productions: list[list[Any]] = []
     for identity, item in memo.items():
         if item["__type__"] == "Rule":
             rules[identity] = len(productions)

@@ -9,7 +9,7 @@ USAGE = {
     "import": 'import "FILE.lzp"',
     "field": 'field NAME: TYPE in LOW..HIGH = DEFAULT "doc"',
     "attribute": "attribute NAME: TYPE = DEFAULT",
-    "operation": "operation NAME { needs F, G  optional H  view V when CONDITION  feature X when CONDITION  fallback A }",
+    "operation": "operation NAME { needs F, G  view V when CONDITION  feature X when CONDITION  fallback A }",
     "extend": "extend OPERATION { optional F  feature X when CONDITION  view V when CONDITION }",
     "backend": "backend NAME { package P >=1.0  require CONDITION  supports F, G  set ATTRIBUTE = VALUE }",
     "kernel": "kernel ID for OPERATION { require CONDITION  supports F, G  set ATTRIBUTE = VALUE }",
