@@ -18,7 +18,8 @@ _API = (
     *("attention", "paged_attention", "rms_norm", "layer_norm", "group_norm", "rope", "alibi"),
     *("swiglu", "gelu", "silu", "sample_topk", "sample_topp", "sample_greedy"),
     *("select", "explain", "which", "list_kernels", "validate", "dry_run", "trace"),
-    *("configure", "context", "register_kernel", "status", "doctor"),
+    *("configure", "context", "pin", "using", "lock", "unlock", "prefer", "disabled", "enable"),
+    *("register_kernel", "status", "doctor"),
 )
 _ERRORS = (
     *("LayerZeroError", "ArgumentError", "ContextError", "UnknownNameError", "PolicyError"),

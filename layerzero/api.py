@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from layerzero.backends.machine import ThisMachine
 from layerzero.dispatch.call import Dispatcher
 from layerzero.dispatch.inspection import Context, Inspector, KernelInfo, SelectedKernel
+from layerzero.dispatch.registration import register
 from layerzero.dispatch.trace import trace
 from layerzero.operations import (
     alibi as _alibi,
@@ -34,6 +35,8 @@ from layerzero.runtime.decision import Decision
 from layerzero.runtime.engine import Engine, Status
 from layerzero.runtime.explanation import Explanation
 from layerzero.runtime.policy import Policy
+from layerzero.runtime.rules import Disabled, RuntimeRules
+from layerzero.runtime.snapshot import Snapshot
 from layerzero.semantics.proof import Reason
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ _machine = ThisMachine(present_devices)
 _engine = Engine(_machine)
 _dispatcher = Dispatcher(_engine, _machine)
 _inspector = Inspector(_dispatcher)
+_rules = RuntimeRules(_engine)
 _call = _dispatcher.call
 
 
@@ -291,7 +295,7 @@ def list_kernels(operation: str | None = None) -> list[KernelInfo]:
 
 
 def configure(policy: str | Path | Policy) -> Policy:
-    """Put a policy in force in this process, in place of the one before.
+    """Put a policy in force in this process, in place of the one before; rules of run-time calls stay on top.
 
     Args:
         policy: A `.lzp` file, a folder that holds one program, or a loaded Policy.
@@ -308,8 +312,47 @@ def context(**fields: Any) -> AbstractContextManager[None]:
     return ambient.context(fields)
 
 
+def pin() -> AbstractContextManager[Snapshot]:
+    """Keep the policy in force here for everything inside, whatever is swapped meanwhile."""
+    return _engine.pin()
+
+
+def using(policy: Policy) -> AbstractContextManager[None]:
+    """Decide by another policy in this thread or task: `with lz.using(lz.Policy.load("next.lzp")): ...`"""
+    return _engine.using(policy)
+
+
+def lock(operation: str, kernel: str) -> None:
+    """Serve an operation or view with a kernel (or pattern) and nothing else: a lock of the top layer.
+
+    Raises:
+        PolicyError: An unknown name, with a suggestion.
+    """
+    _rules.lock(operation, kernel)
+
+
+def unlock(operation: str) -> None:
+    """Take back `lock` for an operation; ArgumentError where there is none."""
+    _rules.unlock(operation)
+
+
+def prefer(kernel: str, priority: int | float = 100, operation: str | None = None) -> None:
+    """Boost kernels by the factor 1 + priority / 100, in one operation or wherever they serve."""
+    _rules.prefer(kernel, priority, operation)
+
+
+def disabled(kernel: str) -> Disabled:
+    """Quarantine kernels until `enable`, or `with lz.disabled("torch_sdpa"): ...` for a block."""
+    return _rules.disabled(kernel)
+
+
+def enable(kernel: str) -> None:
+    """Take back `disabled` for the same pattern; ArgumentError where there is none."""
+    _rules.enable(kernel)
+
+
 def status() -> Status:
-    """The policy in force: name, digests, epoch, files, and the last failure to load one."""
+    """The policy in force: name, digests, epoch, files, run-time rules, pins, and the last failure to load one."""
     return _engine.status()
 
 
@@ -326,7 +369,7 @@ def register_kernel(function: Callable[..., Any], catalog: str) -> str:
     Raises:
         PolicyError: The text has errors, or declares no kernel or several.
     """
-    return _engine.register(function, catalog, _machine.registered)
+    return register(_engine, _machine, function, catalog)
 
 
 __all__ = [
@@ -339,13 +382,18 @@ __all__ = [
     "attention",
     "configure",
     "context",
+    "disabled",
     "dry_run",
+    "enable",
     "explain",
     "gelu",
     "group_norm",
     "layer_norm",
     "list_kernels",
+    "lock",
     "paged_attention",
+    "pin",
+    "prefer",
     "register_kernel",
     "rms_norm",
     "rope",
@@ -357,6 +405,8 @@ __all__ = [
     "status",
     "swiglu",
     "trace",
+    "unlock",
+    "using",
     "validate",
     "which",
 ]

@@ -24,6 +24,33 @@ def program_digest(program: Program) -> str:
     return hashlib.sha256(canonical_json(program).encode()).hexdigest()
 
 
+def operation_digest(program: Program, operation: str) -> str:
+    """SHA-256 of all that can change a decision of one operation: equal digests, equal decisions."""
+    kernels = program.kernels_for(operation)
+    own = {kernel.id for kernel in kernels}
+    parts = {
+        "strict": program.strict,
+        "fields": _plain(program.fields),
+        "operation": _plain(program.operations[operation]),
+        "fallback": list(program.operations[operation].fallback),
+        "kernels": [_plain(kernel) for kernel in kernels],
+        # A rule that is written for the operation counts even where it matches none of its kernels.
+        "rules": sorted(
+            (
+                {
+                    **_plain(rule),
+                    "name": rule.name,
+                    "targets": [sorted(target.kernels & own) for target in rule.targets],
+                }
+                for rule in program.rules
+                if rule.concerns(operation)
+            ),
+            key=_dump,
+        ),
+    }
+    return hashlib.sha256(_dump(parts).encode()).hexdigest()
+
+
 def canonical_json(program: Program) -> str:
     """The program as JSON with sorted keys; equal texts mean equal programs."""
     return _dump(_plain(program))

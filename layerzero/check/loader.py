@@ -22,7 +22,7 @@ from layerzero.syntax import nodes
 from layerzero.syntax.diagnostics import Diagnostic
 from layerzero.syntax.reading import read_source
 from layerzero.syntax.source import Source, Span
-from layerzero.syntax.parser import parse as parse_cached
+from layerzero.syntax.trees import parse_cached
 
 TEST_SUFFIX = "_test.lzp"
 
@@ -83,6 +83,7 @@ def load(
     *,
     prelude: bool = True,
     catalogs: Sequence[Path | Source] = (),
+    runtime: Sequence[Source] = (),
 ) -> Checked:
     """Read, parse and check one program.
 
@@ -90,6 +91,7 @@ def load(
         root: What to load; a path stands for the one program that it holds.
         prelude: False leaves out the shipped prelude, catalogs and rules, as `standalone` in the header does.
         catalogs: Files, or texts, to trust besides the shipped catalogs and those of installed packages.
+        runtime: Rules made by calls of the program, the top layer.
 
     Raises:
         FileNotFoundError: There is no such path.
@@ -104,16 +106,21 @@ def load(
     reading = _reading(catalogs)
     for path in root.files:
         reading.read(path, Layer.POLICY, root.folder)
-    return _finish(reading, prelude)
+    return _finish(reading, prelude, runtime)
 
 
 def load_text(
-    text: str, *, name: str = "<text>", prelude: bool = True, catalogs: Sequence[Path | Source] = ()
+    text: str,
+    *,
+    name: str = "<text>",
+    prelude: bool = True,
+    catalogs: Sequence[Path | Source] = (),
+    runtime: Sequence[Source] = (),
 ) -> Checked:
     """Check a policy held in a string. It cannot import: there is no folder to import from."""
     reading = _reading(catalogs)
     reading.add(Source(name, text), None, Layer.POLICY, None, False, ())
-    return _finish(reading, prelude)
+    return _finish(reading, prelude, runtime)
 
 
 def program_from_text(text: str, prelude: bool = True, name: str = "<text>") -> Program:
@@ -147,7 +154,9 @@ def _reading(catalogs: Sequence[Path | Source]) -> _Reading:
     return reading
 
 
-def _finish(reading: _Reading, prelude: bool) -> Checked:
+def _finish(reading: _Reading, prelude: bool, runtime: Sequence[Source]) -> Checked:
+    for source in runtime:
+        reading.add(source, None, Layer.RUNTIME, None, False, ())
     standalone = any(
         isinstance(statement, nodes.Policy) and statement.standalone
         for unit in reading.units

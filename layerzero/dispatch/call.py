@@ -10,14 +10,15 @@ from typing import Any
 
 from layerzero.backends.machine import ThisMachine
 from layerzero.check.expressions import Value
-from layerzero.check.program import Program, Scope
+from layerzero.check.program import Scope
 from layerzero.dispatch.trace import RECORDS, CallRecord
 from layerzero.errors import KernelCallError, NoKernelError
 from layerzero.operations.call import Call
 from layerzero.runtime import ambient
 from layerzero.runtime.decision import Decision
 from layerzero.runtime.engine import Engine
-from layerzero.semantics.context import read_context
+from layerzero.runtime.vocabulary import Vocabulary
+from layerzero.semantics.context import read_value
 
 log = logging.getLogger("layerzero")
 
@@ -59,32 +60,31 @@ class Dispatcher:
         snapshot = self.engine.current()
         around = ambient.fields()
         if around:
-            values = {**self._user_fields(snapshot.program, scope, around), **values}
+            values = {**self._user_fields(snapshot.vocabulary, around), **values}
         return snapshot.decide(scope, values)
 
-    def _user_fields(self, program: Program, scope: Scope, around: Mapping[str, Any]) -> dict[str, Value]:
+    def _user_fields(self, vocabulary: Vocabulary, around: Mapping[str, Any]) -> dict[str, Value]:
         # A field that the policy in force does not declare is left out, not an error: a roll-back to an older
         # policy must not fail the requests that set it. It is said once.
-        known: dict[str, Any] = {"operation": str(scope)}
+        known: dict[str, Value] = {}
         for name, value in around.items():
-            canonical = program.aliases.fields.get(name, name)
-            if canonical in program.fields:
-                known[name] = value
-            elif self._said.first(("field", program.digest, name)):
+            canonical = vocabulary.field_aliases.get(name, name)
+            if canonical in vocabulary.types:
+                known[canonical] = read_value(vocabulary.member_aliases, vocabulary.types[canonical], value, name)
+            elif self._said.first(("field", vocabulary.identity.digest, name)):
                 log.warning("lz.context sets `%s`, which the policy in force does not declare; it is not used", name)
-        return read_context(program, known)[1]
+        return known
 
     def adapter(self, decision: Decision) -> Any:
         """The function of the kernel that was chosen."""
         assert decision.kernel is not None
-        kernel = decision.program.kernels[decision.kernel]
         try:
-            return self._machine.adapter(kernel)
+            return self._machine.adapter(decision.kernel, decision.snapshot.vocabulary.adapters[decision.kernel])
         except LookupError as error:
-            raise KernelCallError(f"kernel `{kernel.id}` cannot be called: {error}") from error
+            raise KernelCallError(f"kernel `{decision.kernel}` cannot be called: {error}") from error
 
     def _warn_degraded(self, decision: Decision) -> None:
-        if self._said.first(("degraded", decision.program.digest, decision.scope.operation, decision.kernel)):
+        if self._said.first(("degraded", decision.policy.digest, decision.scope.operation, decision.kernel)):
             log.warning(
                 "`%s` is served by its fallback `%s`: nothing else was left (lz.explain tells why)",
                 decision.scope.operation,

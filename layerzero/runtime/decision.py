@@ -9,37 +9,27 @@ from typing import TYPE_CHECKING
 
 from layerzero.check.expressions import Value
 from layerzero.check.program import Program, Scope
-from layerzero.semantics.environment import Environment
+from layerzero.runtime.vocabulary import Identity
 from layerzero.semantics.proof import Outcome, Proof
 
 if TYPE_CHECKING:
     from layerzero.runtime.explanation import Explanation
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyIdentity:
-    """`production` version 7, by the digest of its canonical program."""
-
-    name: str
-    version: str | None
-    digest: str
+    from layerzero.runtime.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
 class Decision:
     """One decision with the inputs that led to it.
 
-    `values` are those given, before defaults; `arms` the experiments' arms that the call was in. The program and
-    environment are those of the snapshot that decided, so the proof stays right after a swap.
+    `values` are those given, before defaults; `arms` the experiments' arms that the call was in. It holds the snapshot
+    that decided, so its proof stays right after a swap.
     """
 
-    program: Program = field(repr=False)
-    environment: Environment = field(repr=False)
+    snapshot: Snapshot = field(repr=False)
     scope: Scope
     values: Mapping[str, Value] = field(repr=False)
     arms: Mapping[str, str]
     outcome: Outcome
-    epoch: int = 0
     cached: bool = False
 
     @property
@@ -74,8 +64,18 @@ class Decision:
         return self.arms or None
 
     @property
-    def policy(self) -> PolicyIdentity:
-        return PolicyIdentity(self.program.name, self.program.version, self.program.digest)
+    def policy(self) -> Identity:
+        """Name, version and digest of the policy that decided."""
+        return self.snapshot.identity
+
+    @property
+    def epoch(self) -> int:
+        """Which publication of the engine decided; 0 for a policy asked directly."""
+        return self.snapshot.epoch
+
+    @property
+    def program(self) -> Program:
+        return self.snapshot.program
 
     @cached_property
     def proof(self) -> Proof:
@@ -86,7 +86,7 @@ class Decision:
         """
         from layerzero.semantics.interpret import decide
 
-        proof = decide(self.program, self.environment, self.scope, self.values, self.arms)
+        proof = decide(self.program, self.snapshot.environment, self.scope, self.values, self.arms)
         if Outcome.of(proof) != self.outcome:
             raise AssertionError(
                 f"matcher decided {self.outcome}, the interpreter {Outcome.of(proof)}: please report this"

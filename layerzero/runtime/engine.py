@@ -1,32 +1,43 @@
-"""Holds the snapshot in force and replaces it. Readers take one reference; writers queue behind one lock."""
+"""Holds the snapshot in force and replaces it. Readers take one reference; writers queue behind one lock.
+
+Everything that a snapshot is made of stands in `Inputs`; each change (another policy, a rule by a call, an open
+breaker, a new day) makes new inputs, builds a snapshot from them beside the one in force, and then puts it in place
+with one assignment. What fails leaves the snapshot in force as it was.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Protocol
 
-from layerzero.check import load, load_text, require
 from layerzero.check.expressions import Value
-from layerzero.check.program import Program
 from layerzero.errors import PolicyError
+from layerzero.runtime.building import Builder, InProcess, Loaded, Material
 from layerzero.runtime.policy import Policy
-from layerzero.runtime.snapshot import Snapshot
+from layerzero.runtime.snapshot import DEVICE_FIELDS, Snapshot
+from layerzero.runtime.vocabulary import Vocabulary
 from layerzero.semantics.environment import Environment
-from layerzero.syntax.source import Source
 
 log = logging.getLogger("layerzero")
-NO_POLICY = "<no policy>"
+
+_PINNED: ContextVar[Snapshot | None] = ContextVar("layerzero_pinned", default=None)
+_USING: ContextVar[Policy | None] = ContextVar("layerzero_using", default=None)
+_LONGEST_WAIT = timedelta(days=1)
 
 
 class Machine(Protocol):
     """The edge: what this process runs on. Asked when a snapshot is built, never when a call is decided."""
 
-    def environment(self, program: Program, today: date) -> Environment:
+    def environment(self, vocabulary: Vocabulary, today: date) -> Environment:
         """Installed packages, import failures and missing adapters, for the kernels of a program."""
         ...
 
@@ -35,9 +46,18 @@ class Machine(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """All that the snapshot in force was made of."""
+
+    loaded: Loaded
+    open_breakers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    stopped_arms: frozenset[tuple[str, str]] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `lz.status()` shows."""
+    """What `lz.status()` shows. `pinned_epochs` are older epochs that somebody still holds pinned, with how many."""
 
     policy: str
     version: str | None
@@ -45,123 +65,216 @@ class Status:
     environment: str
     epoch: int
     files: tuple[str, ...]
+    runtime_rules: tuple[str, ...]
+    open_breakers: Mapping[str, str]
+    stopped_arms: tuple[tuple[str, str], ...]
+    pinned_epochs: Mapping[int, int]
     last_failure: str | None
 
 
 class Engine:
     """The policy in force in this process."""
 
-    def __init__(self, machine: Machine, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        builder: Builder | None = None,
+    ) -> None:
+        self.builder: Builder = builder or InProcess()
         self._machine = machine
         self._clock = clock
         self._writing = threading.RLock()
+        self._inputs: Inputs | None = None
         self._current: Snapshot | None = None
-        self._path: Path | None = None  # of the policy in force, unless it came as an object
-        self._files: tuple[str, ...] = ()
         self._last_failure: str | None = None
         self._timer: threading.Timer | None = None
-        self._registered: set[str] = set()
-        self._catalogs: tuple[Source, ...] = ()  # of registered kernels
+        self._scoped: dict[tuple[str, int], Snapshot] = {}  # snapshots of `using`, by policy digest and epoch
+        self._pins: weakref.WeakKeyDictionary[object, Snapshot] = weakref.WeakKeyDictionary()
+        self.listeners: list[Callable[[Snapshot], None]] = []  # told of each snapshot put in force
+
+    # ------------------------------------------------------------ reading
 
     def current(self) -> Snapshot:
-        """The snapshot in force; the shipped policy when nothing was configured."""
+        """The snapshot for a call made here: pinned, of `using`, or the one in force."""
         # INVARIANT: a call reads this once and keeps it to its end, so one assignment is the whole swap.
+        pinned = _PINNED.get()
+        if pinned is not None:
+            return pinned
+        policy = _USING.get()
+        if policy is not None:
+            return self._of_policy(policy)
         snapshot = self._current
         return snapshot if snapshot is not None else self._start()
 
+    def status(self) -> Status:
+        """The policy in force, as an operator wants to see it."""
+        if self._current is None:
+            self._start()
+        with self._writing:
+            snapshot, inputs = self._current, self._inputs
+            assert snapshot is not None and inputs is not None
+            held: dict[int, int] = {}
+            for pinned in list(self._pins.values()):
+                if pinned.epoch < snapshot.epoch:
+                    held[pinned.epoch] = held.get(pinned.epoch, 0) + 1
+            return Status(
+                policy=snapshot.identity.name,
+                version=snapshot.identity.version,
+                digest=snapshot.identity.digest,
+                environment=snapshot.environment.digest,
+                epoch=snapshot.epoch,
+                files=inputs.loaded.files,
+                runtime_rules=tuple(source.text.strip() for source in inputs.loaded.material.runtime),
+                open_breakers=dict(inputs.open_breakers),
+                stopped_arms=tuple(sorted(inputs.stopped_arms)),
+                pinned_epochs=held,
+                last_failure=self._last_failure,
+            )
+
+    # ------------------------------------------------------------ scopes
+
+    @contextmanager
+    def pin(self, snapshot: Snapshot | None = None) -> Iterator[Snapshot]:
+        """Keep one snapshot for every decision made inside, whatever is swapped meanwhile."""
+        kept = snapshot or self.current()
+        token, mark = _PINNED.set(kept), _Mark()
+        self._pins[mark] = kept
+        try:
+            yield kept
+        finally:
+            _PINNED.reset(token)
+            self._pins.pop(mark, None)
+
+    @contextmanager
+    def using(self, policy: Policy) -> Iterator[None]:
+        """Decide by another policy in this thread or task; the rules of run-time calls stay on top of it."""
+        self._of_policy(policy)  # compiled before the first call, errors here
+        token = _USING.set(policy)
+        unpinned = _PINNED.set(None)
+        try:
+            yield
+        finally:
+            _PINNED.reset(unpinned)
+            _USING.reset(token)
+
+    def _of_policy(self, policy: Policy) -> Snapshot:
+        base = self._current or self._start()
+        key = (policy.digest, base.epoch)
+        found = self._scoped.get(key)
+        if found is not None:
+            return found
+        with self._writing:
+            assert self._inputs is not None
+            inputs = replace(self._inputs, loaded=self._beneath(policy, self._inputs.loaded.material))
+            snapshot = self._build(inputs, base.epoch)
+            # Only those of the present epoch can be asked for again.
+            self._scoped = {k: s for k, s in self._scoped.items() if k[1] == base.epoch} | {key: snapshot}
+            return snapshot
+
+    # ------------------------------------------------------------ changing
+
     def configure(self, policy: str | Path | Policy) -> Policy:
-        """Put a policy in force, in place of the one before.
+        """Put a policy in force, in place of the files before; the rules of run-time calls stay.
 
         Raises:
             FileNotFoundError: There is no such file or folder.
             PolicyError: The policy has errors; the one before stays in force.
         """
         with self._writing:
+            before = self._started().loaded.material
             try:
-                loaded = policy if isinstance(policy, Policy) else self._load(Path(policy))
-                self._refuse_unsupported(loaded.program)
+                if isinstance(policy, Policy):
+                    loaded = self._beneath(policy, before)
+                else:
+                    loaded = self.builder.load(replace(before, path=Path(policy), text=None))
             except (PolicyError, OSError) as error:
                 self._last_failure = str(error)
                 raise
-            self._path = None if isinstance(policy, Policy) else Path(policy)
-            self._publish(loaded.program, loaded.files)
-            self._last_failure = None
-            return loaded.on(self.current().environment)
+            self.say_warnings(loaded)
+            self.publish(replace(self._started(), loaded=loaded))
+            snapshot = self._current
+            assert snapshot is not None
+            origin = policy.origin if isinstance(policy, Policy) else Path(policy)
+            return Policy.of_snapshot(snapshot, loaded.files, loaded.warnings, origin)
 
-    def register(self, function: Callable[..., Any], catalog: str, functions: dict[str, Callable[..., Any]]) -> str:
-        """Declare a kernel of the program's own; `functions` is where the machine looks up what to call.
+    def change(self, of: Callable[[Inputs], Inputs]) -> Snapshot:
+        """Publish what `of` makes of the inputs in force, as one step among all writers.
 
         Raises:
-            PolicyError: The text has errors, or does not declare exactly one kernel.
+            PolicyError: A rule of the change is wrong; nothing has changed.
         """
         with self._writing:
-            before = self.current().program.kernels
-            added = Source(f"<kernel {getattr(function, '__name__', 'registered')}>", catalog)
-            catalogs = (*self._catalogs, added)
-            checked = (
-                load_text("", name=NO_POLICY, catalogs=catalogs)
-                if self._path is None
-                else load(self._path, catalogs=catalogs)
-            )
-            program = require(checked)
-            new = sorted(set(program.kernels) - set(before))
-            if len(new) != 1:
-                raise PolicyError(
-                    f"the catalog of a registered kernel declares one kernel, this one declares {len(new)}"
-                )
-            self._catalogs = catalogs
-            functions[new[0]] = function
-            self._registered.add(new[0])
-            self._publish(self._adopt(program), checked.files)
-            return new[0]
+            before = self._started()
+            after = of(before)
+            if after == before and self._current is not None:
+                return self._current
+            return self.publish(after)
 
-    def _adopt(self, program: Program) -> Program:
-        """Registered kernels are callable though no file names their code."""
-        known = self._registered & set(program.kernels)
-        adopted = {name: replace(program.kernels[name], adapter="<registered>") for name in known}
-        return replace(program, kernels={**program.kernels, **adopted}) if adopted else program
+    def change_material(self, of: Callable[[Material], Material]) -> Snapshot:
+        """Publish a changed material (run-time rules, registered kernels), read and checked anew."""
+        with self._writing:
+            before = self._started()
+            return self.publish(replace(before, loaded=self.builder.load(of(before.loaded.material))))
 
     def refresh(self) -> None:
-        """Judge the policy in force anew: another day, another package, another breaker."""
+        """Judge what is in force anew: another day, another package."""
         with self._writing:
-            self._publish(self.current().program, self._files)
+            self.publish(self._started())
 
-    def status(self) -> Status:
-        snapshot = self.current()
-        program = snapshot.program
-        return Status(
-            policy=program.name,
-            version=program.version,
-            digest=program.digest,
-            environment=snapshot.environment.digest,
-            epoch=snapshot.epoch,
-            files=self._files,
-            last_failure=self._last_failure,
-        )
+    def publish(self, inputs: Inputs) -> Snapshot:
+        """Build a snapshot and put it in force as the next epoch."""
+        with self._writing:
+            epoch = 1 if self._current is None else self._current.epoch + 1
+            snapshot = self._build(inputs, epoch)
+            self._inputs = inputs
+            self._current = snapshot
+            self._last_failure = None
+            self._wake_at_expiry(snapshot)
+        for listener in self.listeners:
+            listener(snapshot)
+        return snapshot
 
-    def _load(self, path: Path) -> Policy:
-        checked = load(path, catalogs=self._catalogs)
-        program = self._adopt(require(checked))
-        for finding in checked.diagnostics:
+    def failed(self, message: str) -> None:
+        """Keep what went wrong for `status`; the snapshot in force stays."""
+        self._last_failure = message
+
+    def say_warnings(self, loaded: Loaded) -> None:
+        for finding in loaded.warnings:
             log.warning("%s: %s[%s] %s", finding.span, finding.severity, finding.code, finding.message)
-        return Policy(program, self._environment(program), checked.files, checked.diagnostics)
+
+    # ------------------------------------------------------------ building
 
     def _start(self) -> Snapshot:
         with self._writing:
             if self._current is None:
-                self._publish(require(load_text("", name=NO_POLICY)), ())
+                self.publish(Inputs(self.builder.load(Material())))
             assert self._current is not None
             return self._current
 
-    def _environment(self, program: Program) -> Environment:
-        return self._machine.environment(program, self._clock().date())
+    def _started(self) -> Inputs:
+        self._start()
+        assert self._inputs is not None
+        return self._inputs
 
-    def _publish(self, program: Program, files: Sequence[str]) -> None:
-        epoch = 1 if self._current is None else self._current.epoch + 1
-        snapshot = Snapshot(program, self._environment(program), self._machine.devices(), epoch)
-        self._current = snapshot
-        self._files = tuple(files)
-        self._wake_at_expiry(snapshot)
+    def _beneath(self, policy: Policy, material: Material) -> Loaded:
+        """A policy object under the run-time rules in force."""
+        if not material.runtime:
+            return Loaded(material, Vocabulary.of(policy.program), lambda: policy.program, policy.files)
+        if policy.origin is None:
+            raise PolicyError("this policy was not loaded from a file or text, so run-time rules cannot stand on it")
+        if isinstance(policy.origin, Path):
+            return self.builder.load(replace(material, path=policy.origin, text=None))
+        return self.builder.load(replace(material, path=None, text=policy.origin))
+
+    def _build(self, inputs: Inputs, epoch: int) -> Snapshot:
+        loaded = inputs.loaded
+        environment = self._machine.environment(loaded.vocabulary, self._clock().date())
+        environment = replace(environment, open_breakers=inputs.open_breakers, stopped_arms=inputs.stopped_arms)
+        known = loaded.vocabulary.types
+        devices = [{name: d.get(name) for name in DEVICE_FIELDS if name in known} for d in self._machine.devices()]
+        forms = self.builder.compile(loaded, environment, devices)
+        return Snapshot(loaded.vocabulary, environment, loaded.program, forms, epoch)
 
     def _wake_at_expiry(self, snapshot: Snapshot) -> None:
         """Publish a new epoch at 00:00 UTC of the next `until`, so that deciding never reads a clock."""
@@ -169,26 +282,23 @@ class Engine:
             self._timer.cancel()
             self._timer = None
         today = snapshot.environment.today
-        coming = [rule.until for rule in snapshot.program.rules if rule.until is not None and rule.until > today]
+        coming = [day for day in snapshot.vocabulary.expiries if day > today]
         if not coming:
             return
-        wait = datetime.combine(min(coming), time(), UTC) - self._clock()
-        # A timer of months overflows some platforms' waits; waking daily is cheap and also survives a clock set back.
-        self._timer = threading.Timer(
-            min(max(wait, timedelta(0)), timedelta(days=1)).total_seconds() + 0.01, self.refresh
-        )
+        wait = datetime.combine(coming[0], time(), UTC) - self._clock()
+        # Waking at least daily survives a clock that is set back or forward, and waits longer than platforms allow.
+        self._timer = threading.Timer(min(max(wait, timedelta(0)), _LONGEST_WAIT).total_seconds() + 0.01, self._wake)
         self._timer.daemon = True
         self._timer.start()
 
-    @staticmethod
-    def _refuse_unsupported(program: Program) -> None:
-        from layerzero.syntax.diagnostics import Diagnostic
-        from layerzero.syntax.render import render
+    def _wake(self) -> None:
+        with self._writing:
+            snapshot = self._current
+            if snapshot is not None and self._clock().date() != snapshot.environment.today:
+                self.refresh()
+            elif snapshot is not None:
+                self._wake_at_expiry(snapshot)
 
-        findings = tuple(
-            Diagnostic("LZ901", "guards are not watched yet in a live policy", guard.span, help="leave the guard out")
-            for experiment in program.experiments.values()
-            for guard in experiment.guards
-        )
-        if findings:
-            raise PolicyError(f"the policy cannot go live yet\n{render(findings)}", findings)
+
+class _Mark:
+    """One pin; weakly held, so that a pin whose holder died counts no more."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from layerzero.semantics.proof import Proof, Reason
 
 if TYPE_CHECKING:
-    from layerzero.runtime.decision import Decision, PolicyIdentity
+    from layerzero.runtime.decision import Decision
+    from layerzero.runtime.vocabulary import Identity
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Explanation:
         return self.decision.arm
 
     @property
-    def policy(self) -> PolicyIdentity:
+    def policy(self) -> Identity:
         return self.decision.policy
 
     @property

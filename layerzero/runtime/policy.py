@@ -16,6 +16,7 @@ from layerzero.runtime.snapshot import Snapshot
 from layerzero.semantics.context import read_context
 from layerzero.semantics.environment import Environment
 from layerzero.syntax.diagnostics import Diagnostic
+from layerzero.syntax.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +34,33 @@ def offline_environment(today: date | None = None) -> Environment:
 
 
 class Policy:
-    """A checked policy with the environment that it is asked in. Immutable; threads may share it."""
+    """A checked policy with the environment that it is asked in. Immutable; threads may share it.
+
+    `origin` is the path or text that it came from, None for one made from a program.
+    """
 
     def __init__(
-        self, program: Program, environment: Environment, files: Sequence[str] = (), warnings: Sequence[Diagnostic] = ()
+        self,
+        program: Program,
+        environment: Environment,
+        files: Sequence[str] = (),
+        warnings: Sequence[Diagnostic] = (),
+        origin: Path | Source | None = None,
     ) -> None:
-        self.program = program
+        self._snapshot = Snapshot.compiled(program, environment)
         self.files = tuple(files)
         self.warnings = tuple(warnings)
-        self._snapshot = Snapshot(program, environment)
+        self.origin = origin
+
+    @classmethod
+    def of_snapshot(
+        cls, snapshot: Snapshot, files: Sequence[str], warnings: Sequence[Diagnostic], origin: Path | Source | None
+    ) -> Policy:
+        """The policy of a snapshot that is compiled already."""
+        policy = cls.__new__(cls)
+        policy._snapshot = snapshot
+        policy.files, policy.warnings, policy.origin = tuple(files), tuple(warnings), origin
+        return policy
 
     @classmethod
     def load(
@@ -68,7 +87,8 @@ class Policy:
         """
         checked = load(Path(path), prelude=prelude, catalogs=[Path(catalog) for catalog in catalogs])
         program = require(checked)
-        return cls(program, environment or offline_environment(today), checked.files, checked.diagnostics)
+        where = environment or offline_environment(today)
+        return cls(program, where, checked.files, checked.diagnostics, Path(path))
 
     @classmethod
     def from_text(
@@ -83,20 +103,25 @@ class Policy:
         """The policy in a string. Arguments and errors as for `load`; a text cannot import files."""
         checked = load_text(text, name=name, prelude=prelude)
         program = require(checked)
-        return cls(program, environment or offline_environment(today), checked.files, checked.diagnostics)
+        where = environment or offline_environment(today)
+        return cls(program, where, checked.files, checked.diagnostics, Source(name, text))
+
+    @property
+    def program(self) -> Program:
+        return self._snapshot.program
 
     @property
     def name(self) -> str:
-        return self.program.name
+        return self._snapshot.identity.name
 
     @property
     def version(self) -> str | None:
-        return self.program.version
+        return self._snapshot.identity.version
 
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical program: layout, comments and order do not change it."""
-        return self.program.digest
+        return self._snapshot.identity.digest
 
     @property
     def environment(self) -> Environment:
@@ -108,7 +133,7 @@ class Policy:
 
     def on(self, environment: Environment) -> Policy:
         """The same policy asked in another environment."""
-        return Policy(self.program, environment, self.files, self.warnings)
+        return Policy(self.program, environment, self.files, self.warnings, self.origin)
 
     def assuming(self, packages: Mapping[str, str]) -> Policy:
         """The same policy with these package versions given: `assuming({"flash-attn": "2.8.3"})`."""
@@ -124,9 +149,7 @@ class Policy:
             ContextError: An unknown or doubled field, a wrong type, a value outside its range.
         """
         scope, values = read_context(self.program, context)
-        from layerzero.semantics.experiments import enrol
-
-        return Prepared(scope, values, enrol(self.program, values) if self.program.experiments else {})
+        return Prepared(scope, values, self._snapshot.enrol(values))
 
     def decide(self, context: Mapping[str, Any] | Prepared) -> Decision:
         """Decide one context; a decision without a kernel has `error` set and raises nothing.

@@ -1,52 +1,82 @@
 """Program + environment -> an immutable thing that decides. All that may change later makes a new snapshot.
 
-One matcher per device: what a process cannot change (device, SM) is evaluated when it is compiled. A context that
-names no such device, as offline questions do, is served by a matcher for that device, made when first asked.
+One matcher per device: what a process cannot change (device, SM) is evaluated when it is compiled. A context for
+another device, as offline questions have, is served by a matcher made when it is first asked for.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from layerzero.check.expressions import Constant, Value
+from layerzero.check.expressions import Value
 from layerzero.check.program import Program, Scope
 from layerzero.compiler import compile_program
+from layerzero.compiler.form import Form
 from layerzero.compiler.matcher import Matcher, build
+from layerzero.errors import ContextError
 from layerzero.runtime.decision import Decision
-from layerzero.semantics.context import asserted_values, complete, conjuncts
+from layerzero.runtime.vocabulary import Identity, Vocabulary
+from layerzero.semantics.context import complete
 from layerzero.semantics.environment import Environment
-from layerzero.semantics.experiments import enrol
+from layerzero.semantics.experiments import arm_of
+from layerzero.semantics.interpret import decide as interpret
+from layerzero.semantics.proof import Outcome
 
 DEVICE_FIELDS = ("device", "device_name", "sm")
+CONTROL = "control"
 
 DeviceKey = tuple[Value | None, ...]
 
 
 class Snapshot:
-    """A policy compiled for an environment. Threads share it freely: nothing that it answers ever changes."""
+    """A policy compiled for an environment. Threads share it freely: nothing that it answers ever changes.
+
+    Attributes:
+        vocabulary: The words that deciding needs.
+        environment: What is taken for granted about the machine.
+        epoch: 1, 2, ... in the engine that published it; 0 outside of one.
+    """
 
     def __init__(
         self,
-        program: Program,
+        vocabulary: Vocabulary,
         environment: Environment,
-        devices: Sequence[Mapping[str, Value]] = (),
+        program: Program | Callable[[], Program],
+        forms: Sequence[Form] = (),
         epoch: int = 0,
     ) -> None:
-        self.program = program
+        self.vocabulary = vocabulary
         self.environment = environment
         self.epoch = epoch
-        self._fixed = tuple(name for name in DEVICE_FIELDS if name in program.fields)
+        self._program = program
+        self._fixed = tuple(name for name in DEVICE_FIELDS if name in vocabulary.types)
+        self._making = threading.Lock()
         self._matchers: dict[DeviceKey, Matcher] = {}
-        # A needed field with a literal default is never missing.
-        self._needed = {
-            name: tuple(field for field in operation.needs if not isinstance(program.fields[field].default, Constant))
-            for name, operation in program.operations.items()
-        }
-        self._asserted: dict[Scope, Mapping[str, Value] | None] = {}
-        self._compiling = threading.Lock()
-        for device in devices:
-            self.matcher(device)
+        for form in forms:
+            self._matchers[tuple(form.fixed.get(name) for name in self._fixed)] = build(form)
+
+    @classmethod
+    def compiled(
+        cls, program: Program, environment: Environment, devices: Sequence[Mapping[str, Value]] = (), epoch: int = 0
+    ) -> Snapshot:
+        """Compile a program here and now, for these devices."""
+        fixed = [{name: device.get(name) for name in DEVICE_FIELDS if name in program.fields} for device in devices]
+        forms = [compile_program(program, environment, one) for one in fixed]
+        return cls(Vocabulary.of(program), environment, program, forms, epoch)
+
+    @property
+    def identity(self) -> Identity:
+        return self.vocabulary.identity
+
+    @property
+    def program(self) -> Program:
+        """The checked program; built from the policy's text on first use where it was compiled elsewhere."""
+        if not isinstance(self._program, Program):
+            with self._making:
+                if not isinstance(self._program, Program):
+                    self._program = self._program()
+        return self._program
 
     def matcher(self, values: Mapping[str, Value]) -> Matcher:
         """The matcher for the device that a context names."""
@@ -54,11 +84,9 @@ class Snapshot:
         found = self._matchers.get(key)
         if found is not None:
             return found
-        with self._compiling:
-            if key not in self._matchers:
-                fixed = dict(zip(self._fixed, key, strict=True))
-                self._matchers[key] = build(compile_program(self.program, self.environment, fixed))
-            return self._matchers[key]
+        form = compile_program(self.program, self.environment, dict(zip(self._fixed, key, strict=True)))
+        with self._making:
+            return self._matchers.setdefault(key, build(form))
 
     def decide(self, scope: Scope, values: Mapping[str, Value], arms: Mapping[str, str] | None = None) -> Decision:
         """Decide for validated values (see semantics.context.read_context).
@@ -72,22 +100,39 @@ class Snapshot:
             ContextError: A needed field is missing, or the values contradict the asserted view.
         """
         if arms is None:
-            arms = enrol(self.program, values) if self.program.experiments else {}
-        asked = self._assert_view(scope, values) if scope.view is not None else values
-        if asked is None or not all(name in asked for name in self._needed[scope.operation]):
+            arms = self.enrol(values)
+        asked = values if scope.view is None else self._assert_view(scope, values)
+        if asked is None or not all(name in asked for name in self.vocabulary.needed[scope.operation]):
             asked = complete(self.program, scope, values).values
         outcome = self.matcher(asked).decide(scope.operation, asked, arms)
-        return Decision(self.program, self.environment, scope, values, arms, outcome, self.epoch)
+        return Decision(self, scope, values, arms, outcome)
+
+    def decide_slowly(self, scope: Scope, values: Mapping[str, Value], arms: Mapping[str, str]) -> Decision:
+        """The same answer from the interpreter, for a snapshot that is not compiled yet.
+
+        Raises:
+            ContextError: As `decide`.
+        """
+        proof = interpret(self.program, self.environment, scope, values, arms)
+        if proof.error is not None and proof.error.code == "invalid_context":
+            raise ContextError(proof.error.message)
+        return Decision(self, scope, values, arms, Outcome.of(proof))
+
+    def enrol(self, values: Mapping[str, Value]) -> Mapping[str, str]:
+        """The arm of each experiment that the given values are in; a stopped arm goes on as control."""
+        arms: dict[str, str] = {}
+        for name, experiment in self.vocabulary.experiments.items():
+            value = values.get(experiment.key)
+            arm = None if value is None else arm_of(experiment, value)
+            if arm is not None and (name, arm) in self.environment.stopped_arms:
+                arm = CONTROL if any(one.name == CONTROL for one in experiment.arms) else None
+            if arm is not None:
+                arms[name] = arm
+        return arms
 
     def _assert_view(self, scope: Scope, values: Mapping[str, Value]) -> Mapping[str, Value] | None:
         """The values with what the view fixes; None where only a completed context can tell whether it holds."""
-        if scope not in self._asserted:
-            assert scope.view is not None
-            condition = self.program.operations[scope.operation].views[scope.view]
-            fixed = asserted_values(self.program, condition)
-            # Each conjunct fixes one field: then the view holds exactly when no given value contradicts it.
-            self._asserted[scope] = fixed if len(fixed) == len(list(conjuncts(condition))) else None
-        fixed_values = self._asserted[scope]
-        if fixed_values is None or any(values.get(name, value) != value for name, value in fixed_values.items()):
+        fixed = self.vocabulary.views[scope]
+        if fixed is None or any(values.get(name, value) != value for name, value in fixed.items()):
             return None
-        return {**fixed_values, **values}
+        return {**fixed, **values}

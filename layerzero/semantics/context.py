@@ -50,7 +50,7 @@ def read_context(
                 _field(program, key, scope)
             continue
         field = _field(program, key, scope)
-        value = read_value(program, field.type, raw, key)
+        value = read_value(program.aliases.members, field.type, raw, key)
         if field.name in values and not _same(values[field.name], value):
             one, other = values[field.name], spelt[field.name]
             raise ContextError(f"`{other}` and `{key}` are the same field, with two values: {one} and {value}")
@@ -100,7 +100,7 @@ def _field(program: Program, key: str, scope: Scope) -> Field:
     return field
 
 
-def read_value(program: Program, type: Type, raw: object, name: str) -> Value:
+def read_value(member_aliases: Mapping[str, str], type: Type, raw: object, name: str) -> Value:
     """A JSON value as a value of a field's type; enum members by any of their names."""
     wrong = ContextError(f"`{name}` is {_article(type)}, got {_shown(raw)}")
     match type.kind:
@@ -125,9 +125,9 @@ def read_value(program: Program, type: Type, raw: object, name: str) -> Value:
             except InvalidVersion:
                 raise wrong from None
         case "enum" if isinstance(raw, str):
-            member = raw if raw in type.members else program.aliases.members.get(raw)
+            member = raw if raw in type.members else member_aliases.get(raw)
             if member not in type.members:
-                known = [*type.members, *(a for a, of in program.aliases.members.items() if of in type.members)]
+                known = [*type.members, *(a for a, of in member_aliases.items() if of in type.members)]
                 raise ContextError(f"`{raw}` is not a member of `{name}`: {type}{_hint(raw, known)}")
             return member
         case _:

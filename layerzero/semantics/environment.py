@@ -24,6 +24,7 @@ class Environment:
     broken: Mapping[str, str] = field(default_factory=dict)  # installed package -> why it does not import
     no_adapter: Mapping[str, str] = field(default_factory=dict)  # kernel id -> why it cannot be called
     open_breakers: Mapping[str, str] = field(default_factory=dict)  # kernel id -> what opened its breaker
+    stopped_arms: frozenset[tuple[str, str]] = frozenset()  # (experiment, arm) that a guard ended
     assume_packages: bool = False
     today: date = date.min
 
@@ -35,6 +36,7 @@ class Environment:
             "broken": dict(self.broken),
             "no_adapter": sorted(self.no_adapter),
             "open_breakers": sorted(self.open_breakers),
+            "stopped_arms": sorted(map(list, self.stopped_arms)),
             "assume_packages": self.assume_packages,
             "today": self.today.isoformat(),
         }
