@@ -47,7 +47,7 @@ clean: ## removes the environment and every cache
 # The stamp is newer than the two files that say what is installed; so an up-to-date environment costs nothing.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "LayerZero needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
-	@echo "setting up $(VENV) with $$($(PYTHON) --version), about a minute ..." >&2
+	@echo "setting up $(VENV) with $$($(PYTHON) --version), about a minute ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(PYTHON) -m virtualenv --quiet $(VENV); } || \
 	{ echo "cannot make a virtual environment: install python3-venv (Debian) or virtualenv" >&2; exit 1; }
 	@$(PIP) install --no-compile --constraint constraints.txt --editable '.[torch,transformers,dev]'
