@@ -37,6 +37,11 @@ class Call:
         return {str(canonicalize_name(name)): text for name, text in self.environment.packages.items()}
 
     @cached_property
+    def broken(self) -> Mapping[str, str]:
+        """PEP 503 name -> why the installed package does not import."""
+        return {str(canonicalize_name(name)): why for name, why in self.environment.broken.items()}
+
+    @cached_property
     def lookups(self) -> Lookups:
         """What conditions that do not read `kernel.X` see. A version that PEP 440 cannot read is unknown."""
         versions = {name: version(text) for name, text in self.installed.items()}

@@ -8,11 +8,12 @@ from datetime import date
 
 from layerzero.check.expressions import Value
 from layerzero.check.program import Claim, Given, Program, Scope, Test, Whenever
+from layerzero.semantics.decision_json import Json, values_json
 from layerzero.semantics.environment import Environment
 from layerzero.semantics.explanation import headline
 from layerzero.semantics.interpret import decide
 from layerzero.semantics.proof import Proof
-from layerzero.semantics.sampling import sample
+from layerzero.semantics.sampling import inside, sample
 
 SAMPLES = 400
 
@@ -26,6 +27,20 @@ class Situation:
     arms: Mapping[str, str]
     packages: Mapping[str, str]  # those given or chosen; the others are the environment's
     today: date
+
+    def without(self, name: str) -> Situation:
+        """The same without one value, arm or package."""
+        return replace(
+            self,
+            values={key: value for key, value in self.values.items() if key != name},
+            arms={key: arm for key, arm in self.arms.items() if key != name},
+            packages={key: version for key, version in self.packages.items() if key != name},
+        )
+
+    @property
+    def context(self) -> Json:
+        """What `lz decide` would read: the operation and the values."""
+        return {"operation": str(self.scope), **values_json(self.values)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +103,23 @@ def run_test(
         for place, claim in enumerate(test.claims):
             if place not in broken and not holds(claim, proof):
                 broken[place] = Broken(claim, situation, proof)
-    sampled = count if isinstance(test.subject, Whenever) else None
-    return TestResult(test, tuple(broken[place] for place in sorted(broken)), sampled, frozenset(rules))
+    found = [broken[place] for place in sorted(broken)]
+    if isinstance(test.subject, Whenever):
+        found = [_shrunk(program, environment, test.subject, one) for one in found]
+        return TestResult(test, tuple(found), count, frozenset(rules))
+    return TestResult(test, tuple(found), None, frozenset(rules))
+
+
+def _shrunk(program: Program, environment: Environment, whenever: Whenever, broken: Broken) -> Broken:
+    """The counterexample without the values, arms and packages that it does not need, as readers want it."""
+    situation = broken.situation
+    for name in [*situation.values, *situation.arms, *situation.packages]:
+        smaller = broken.situation.without(name)
+        if inside(program, whenever, smaller.values):
+            proof = _decide(program, environment, smaller)
+            if not holds(broken.claim, proof):
+                broken = Broken(broken.claim, smaller, proof)
+    return broken
 
 
 def holds(claim: Claim, proof: Proof) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from packaging.version import InvalidVersion, Version
 
 from layerzero.check.expressions import And, Comparison, Constant, Expression, FieldValue, Not, Type, Value, fields_of
-from layerzero.check.program import Field, Operation, Program, Scope
+from layerzero.check.program import Field, Program, Scope
 from layerzero.errors import ContextError
 from layerzero.semantics.evaluate import Lookups, evaluate, holds, missing, smallest_failure, values_read
 from layerzero.semantics.values import HIGHEST, LOWEST, UNKNOWN
@@ -201,7 +201,7 @@ def complete(program: Program, scope: Scope, given: Mapping[str, Value]) -> Comp
     absent = [name for name in operation.needs if name not in values]
     if absent:
         raise ContextError(f"`{scope}` needs {_listed(absent)}: {_how_to_give(program, absent)}")
-    _require_view(operation, scope, values)
+    _require_view(program, scope, values)
     return Completed(values, tuple(notes))
 
 
@@ -270,16 +270,18 @@ def _with_defaults(program: Program, values: dict[str, Value]) -> tuple[dict[str
     return values, notes
 
 
-def _require_view(operation: Operation, scope: Scope, values: Mapping[str, Value]) -> None:
+def _require_view(program: Program, scope: Scope, values: Mapping[str, Value]) -> None:
     if scope.view is None:
         return
-    condition, lookups = operation.views[scope.view], Lookups(values)
+    condition, lookups = program.operations[scope.operation].views[scope.view], Lookups(values)
     if holds(condition, lookups) is True:
         return
     failure = smallest_failure(condition, lookups)
     got = ", ".join(f"{name} = {_plain(value)}" for name, value in values_read(failure, lookups).items())
-    absent = missing(failure, lookups)
-    give = f"give {_listed(list(absent))}" if absent else "give values that fulfil it"
+    fixed = asserted_values(program, failure)
+    absent = list(fixed) or list(missing(failure, lookups))
+    wanted = [f"{name} = {_plain(fixed[name])}" if name in fixed else f"`{name}`" for name in absent]
+    give = f"give {', '.join(wanted)}" if wanted else "give values that fulfil it"
     whole = f"name `{scope.operation}` without the view"
     raise ContextError(f"`{scope}` wants `{failure.span.text}`, got {got}: {give}, or {whole}")
 

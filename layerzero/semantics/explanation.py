@@ -169,8 +169,6 @@ def _lost_by(proof: Proof, verdict: Verdict, winner: Verdict) -> str:
 
 def _reason(reason: Reason) -> Branch:
     lines = [Branch(f"at {reason.at}", tone="quiet")]
-    if reason.rule is not None and reason.rule not in reason.at:
-        lines.insert(0, Branch(f"rule {reason.rule}"))
     if reason.because:
         lines.append(Branch(f"because {reason.because}"))
     if reason.missing:
@@ -189,12 +187,14 @@ def reason_line(reason: Reason) -> str:
             return f"feature {reason.feature}: supported only when {reason.text}{got}"
         case "requirement" | "package" | "breaker":
             return f"{reason.kind}: wanted {reason.text}{got}"
-        case "quarantine" | "denied":
-            return f"{reason.kind}: {reason.text}{got}"
+        case "quarantine":
+            return f"quarantined by {reason.rule}: {reason.text}{got}"
+        case "denied":
+            return f"denied by {reason.rule}: {reason.text}{got}"
         case "not_locked":
-            return f"not locked: another target is locked, {reason.text}{got}"
+            return f"not a target of lock {reason.rule}: {reason.text}{got}"
         case "not_allowed":
-            return f"not allowed: only others are allowed, {reason.text}{got}"
+            return f"not a target of allow {reason.rule}: {reason.text}{got}"
 
 
 def spell(value: Value | None) -> str:
@@ -209,7 +209,7 @@ def spell(value: Value | None) -> str:
 # ---------------------------------------------------------------- context, rules, the rest
 
 
-def _context(program: Program, proof: Proof) -> Branch:
+def _context(program: Program, proof: Proof) -> Branch | None:
     view = proof.scope.view
     asserted = {} if view is None else asserted_values(program, program.operations[proof.scope.operation].views[view])
     lines = []
@@ -222,7 +222,7 @@ def _context(program: Program, proof: Proof) -> Branch:
         lines.append(Branch(f"features demanded: {', '.join(proof.features)}"))
     for experiment, arm in sorted(proof.arms.items()):
         lines.append(Branch(f"experiment {experiment}: arm {arm}"))
-    return Branch("context", tuple(lines), folded=True)
+    return Branch("context", tuple(lines), folded=True) if lines else None
 
 
 def _rules(title: str, rules: Iterable[AppliedRule]) -> Branch | None:

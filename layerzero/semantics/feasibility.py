@@ -119,7 +119,7 @@ def _feature(call: Call, kernel: Kernel, feature: str) -> list[Reason]:
 
 def _package(call: Call, line: PackageLine) -> Reason | tuple[str, ...]:
     """The first alternative that is installed must import and be at an accepted version; offline none need be given."""
-    broken = call.environment.broken
+    broken = call.broken
     texts = _alternatives(line)
     for choice, text in zip(line.alternatives, texts, strict=True):
         if choice.name not in call.installed and choice.name not in broken:

@@ -56,6 +56,15 @@ def sample(
             yield Drawn(values, space.draw_arms(random), space.draw_packages(random), random.choice(space.days))
 
 
+def inside(program: Program, whenever: Whenever, given: Mapping[str, Value]) -> bool:
+    """Whether a context can be completed and is one that the claim is about."""
+    try:
+        values = complete(program, whenever.scope, given).values
+    except ContextError:
+        return False
+    return condition_holds(whenever.condition, Lookups(values)) is True
+
+
 class _Space:
     """What each field, package, arm and day may be."""
 
@@ -99,15 +108,15 @@ class _Space:
 
     def _wrong(self, given: Mapping[str, Value]) -> frozenset[str] | None:
         """The fields to draw again; None where the context is in the region."""
+        if inside(self.program, self.whenever, given):
+            return None
         try:
             values = complete(self.program, self.whenever.scope, given).values
         except ContextError:
             needed = frozenset(name for name in self.operation.needs if name not in given)
             return needed or frozenset().union(*(fields_of(condition) for condition in self.conditions))
-        for condition in self.conditions:
-            if condition_holds(condition, Lookups(values)) is not True:
-                return fields_of(smallest_failure(condition, Lookups(values)))
-        return None
+        wrong = (condition for condition in self.conditions if condition_holds(condition, Lookups(values)) is not True)
+        return fields_of(smallest_failure(next(wrong), Lookups(values)))
 
     def draw_arms(self, random: Random) -> dict[str, str]:
         chosen = {

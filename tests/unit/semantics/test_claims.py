@@ -110,8 +110,8 @@ def test_a_whenever_ranges_over_days_before_and_after_each_until() -> None:
 
 def test_a_whenever_ranges_over_the_versions_that_conditions_read() -> None:
     more = 'deny k.a for o when package("lib") >= "2.0"'
-    found = result("whenever o when n != 7 expect not ref.o", more.replace("o when", "o when n > 3 and"))
-    assert "lib" in found.broken[0].situation.packages
+    found = result("whenever o when n != 7 expect not k.b", more)
+    assert set(found.broken[0].situation.packages) == {"lib"}
 
 
 def test_a_whenever_of_a_view_stays_inside_it() -> None:
@@ -124,6 +124,13 @@ def test_a_whenever_of_a_view_stays_inside_it() -> None:
 def test_narrow_regions_are_found() -> None:
     found = result("whenever o when n == 63 and m in 40..41 and kind like \"acme*\" expect k.b")
     assert found.verdict == "failed"
+
+
+def test_a_counterexample_holds_no_more_than_it_needs() -> None:
+    found = result("whenever o when dtype == fp16 expect not k.b")
+    situation = found.broken[0].situation
+    assert situation.context == {"operation": "o", "dtype": "fp16", "n": 7}
+    assert (situation.arms, situation.packages) == ({}, {})
 
 
 def test_the_same_seed_samples_the_same_contexts() -> None:

@@ -197,7 +197,7 @@ def test_a_bare_bool_is_filled_in_as_true() -> None:
 
 def test_given_values_stay_and_must_then_fit_the_view() -> None:
     message = problem(operation="o.decode", phase="prefill")
-    assert message.startswith("`o.decode` wants `phase == decode`, got phase = prefill")
+    assert message.startswith("`o.decode` wants `phase == decode`, got phase = prefill: give phase = decode, or name")
     assert "`len == 1`, got len = 2" in problem(operation="o.decode", len=2)
 
 

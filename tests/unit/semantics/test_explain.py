@@ -44,7 +44,7 @@ def test_the_tree_names_winner_losers_rules_and_places() -> None:
         "requirement: wanted n > 50, got n = 5",
         "at <text>:7:28",
         "because tile of 64",
-        'denied: s == "<script>", got s = <script>',
+        'denied by no_c: s == "<script>", got s = <script>',
         "because a & b",
         "package lib >=2",
         "`far`: the default 5 is not an int in 0..3, so it stays absent",
@@ -78,7 +78,7 @@ def test_an_error_and_a_degraded_decision_say_so_first() -> None:
     assert explain_text(program(TEXT), decided(TEXT + "deny *", {})).startswith("o -> error no_kernel: no kernel may")
     degraded = explain_text(program(TEXT), decided(TEXT + "allow k.b deny k", {}))
     assert degraded.startswith("o -> ref.o, score 0, degraded: only a fallback is left")
-    assert "before it, not allowed" in degraded
+    assert "before it, not a target of allow" in degraded
 
 
 def test_the_short_answer_has_the_arithmetic_and_the_rules_that_applied() -> None:

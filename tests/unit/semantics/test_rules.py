@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from dataclasses import replace
 from datetime import date
 
@@ -460,3 +461,31 @@ def test_the_order_of_statements_does_not_matter() -> None:
         for proof in [proof_of(" ".join(order), n=2)]
     }
     assert outcomes == {("k.b", 50.0, True)}
+
+
+def test_nothing_in_a_program_has_an_order_that_matters() -> None:
+    text = HEAD + ARMS + """
+    lock {k.a, k.b} for o when n > 3 as one else choose lock {k.b, j} for o when n > 5 as two else choose
+    allow {k, j} for o when n < 9 as three allow ref for o as four
+    deny * for o when kernel.fast and n == 4 as five deny j for o.low as six
+    boost k.b by 0.3 as seven boost k.b by 7 as eight boost k.b by 1.1 as nine
+    order {k.b, j.c} > * for o when n > 1 as ten order j.c > k.b for o when n > 7 as eleven
+    quarantine k.a for o when flag as twelve quarantine ref.o as thirteen
+    """
+    made, shuffle = program(text), random.Random(7).shuffle
+    contexts = [{"operation": "o", "n": n, "flag": flag} for n in (*range(11), None) for flag in (True, False, None)]
+    for _ in range(5):
+        rules, kernels = list(made.rules), list(made.kernels.items())
+        shuffle(rules)
+        shuffle(kernels)
+        other = replace(made, rules=tuple(rules), kernels=dict(kernels))
+        for context in contexts:
+            scope, values = read_context(made, context)
+            for arms in ({}, {"e": "acme"}):
+                assert decide(made, OFFLINE, scope, values, arms) == decide(other, OFFLINE, scope, values, arms)
+
+
+def test_the_reason_of_a_rule_in_an_arm_is_what_stands_after_when() -> None:
+    arm = "experiment e on n { arm control 50% { } arm odd 50% { deny k.a for o when n > 3 as d } }"
+    found = decided(HEAD + arm, {"n": 4}, e="odd").rejected["k.a"][0]
+    assert (found.text, found.got, found.rule) == ("n > 3", {"n": 4}, "d")
