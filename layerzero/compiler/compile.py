@@ -100,6 +100,6 @@ def _loads(fields: Fields, probes: tuple[Probe, ...], needs: tuple[str, ...], mo
     loads = []
     for load in fields.needed_by(frozenset(read | set(needs))):
         default = None if load.default is None else moved.term(load.default)
-        bounds = load.type.low, load.type.high, load.type.high_open
+        bounds = load.type.low, load.type.high, load.type.high_open, load.type.members
         loads.append(FieldLoad(load.name, load.type.kind, load.given, load.name in needs, default, *bounds))
     return tuple(loads)

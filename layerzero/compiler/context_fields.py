@@ -14,6 +14,7 @@ from layerzero.compiler.specialise import Specialiser
 from layerzero.compiler.terms import Id, Pool
 from layerzero.compiler.versions import Between
 from layerzero.semantics.context import as_type
+from layerzero.semantics.values import UNKNOWN, readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,11 @@ def arrange(program: Program, fixed: Mapping[str, Value | None], needs: tuple[st
         default = None if field.default is None else Specialiser(pool, known, {}).term(field.default)
         default = _as_field(pool, default, field)
         value = fixed.get(field.name)
-        if value is not None:
-            known[field.name] = pool.unknown if value != value else pool.constant(value)
+        if value is not None and readable(value) is UNKNOWN:
+            known[field.name] = pool.unknown  # NaN and infinities are present, and unknown
+            present.add(field.name)
+        elif value is not None:
+            known[field.name] = pool.constant(value)
         elif field.name in fixed and (default is None or pool.constant_value(default) is not None):
             known[field.name] = pool.unknown if default is None else default
         else:

@@ -36,6 +36,7 @@ class FieldLoad:
     low: float | None
     high: float | None
     high_open: bool
+    members: tuple[str, ...] = ()  # of an enum
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class OperationForm:
         return cls(
             name,
             bool(data["refused"]),
-            tuple(FieldLoad(**load) for load in data["loads"]),
+            tuple(FieldLoad(**{**load, "members": tuple(load["members"])}) for load in data["loads"]),
             tuple(data["experiments"]),
             tuple(tuple(term) for term in data["terms"]),
             probes,
@@ -142,7 +143,7 @@ def _plain(value: Any) -> Any:
 
 
 def _load_data(load: FieldLoad) -> Data:
-    return {name: getattr(load, name) for name in FieldLoad.__slots__}
+    return {name: getattr(load, name) for name in FieldLoad.__slots__} | {"members": list(load.members)}
 
 
 def _probe_data(probe: Probe, masks: bool) -> Data:

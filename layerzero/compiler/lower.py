@@ -98,10 +98,14 @@ class _Lowering:
             tuple(self.position[name] for name in self.operation.fallback if name in self.position),
             self.program.strict,
             tuple(name for name in self.operation.needs if name in self.fields.loads),
-            any(self.fields.known.get(name) == self.pool.unknown for name in self.operation.needs),
+            any(self.lacks(name) for name in self.operation.needs),
             tuple(rules),
             tuple(parts),
         )
+
+    def lacks(self, name: str) -> bool:
+        """Whether a field is fixed to absent."""
+        return self.fields.known.get(name) == self.pool.unknown and name not in self.pool.present
 
     # ------------------------------------------------------------ kernels
 

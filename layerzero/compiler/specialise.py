@@ -89,10 +89,10 @@ class Specialiser:
                 version = self.versions.get(package)
                 return pool.unknown if version is None else pool.constant(version)
             case HasField(name=name):
+                if name in pool.present:
+                    return pool.true
                 found = self.fixed.get(name)
-                if found is not None or name in pool.present:
-                    return pool.false if found == pool.unknown else pool.true
-                return pool.add("has", name)
+                return pool.add("has", name) if found is None else pool.false if found == pool.unknown else pool.true
             case ArmIs(experiment=experiment, arm=arm):
                 return pool.add("arm", experiment, arm)
             case Extremum(function=function, arguments=arguments, type=type):
