@@ -1,5 +1,6 @@
 """```explanation: the provenance tree of the decision on the context in ```json, by the policy in ```lzp (without
-prelude), offline. A kernel's id asks for its branch alone. The policy's digest is left out: it changes with the text."""
+prelude), offline; a kernel's id asks for its branch alone. The policy's digest is left out: it changes with the text.
+"""
 
 import json
 import re

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 
 from layerzero.errors import UnknownNameError
+from layerzero.semantics.decision_json import decision_json
 from layerzero.semantics.explain_html import explain_html
+from layerzero.semantics.explain_json import explain_json
 from layerzero.semantics.explain_text import draw, explain_text
 from layerzero.semantics.explanation import why
 from tests.unit.semantics.build import decided, program
@@ -96,6 +99,19 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
     text = explain_text(program(TEXT), decided(TEXT, {"s": "\x1b[2J\n"}))
     assert "\\x1b[2J\\n" in text
     assert "\x1b" not in text
+
+
+def test_the_whole_provenance_as_json() -> None:
+    made, proof = program(TEXT), decided(TEXT, {"s": "<script>"})
+    found = explain_json(made, proof)
+    assert json.loads(json.dumps(found)) == found
+    assert found.items() >= decision_json(made, proof).items()
+    winner = found["kernels"]["k.a"]  # type: ignore[index]
+    assert (winner["stage"], winner["score"], winner["priority"]) == ("chosen", 255.0, 85)
+    assert [(boost["rule"], boost["factor"]) for boost in winner["boosts"]] == [("faster", 1.5), ("<text>:12", 2.0)]
+    assert winner["sources"] == ["k/a.cu @ 1.4"]
+    assert {rule["rule"]: rule["applied"] for rule in found["rules"]}["no_c"] is True  # type: ignore[attr-defined]
+    assert found["values"] == {"n": 5, "s": "<script>"}
 
 
 class _Page(HTMLParser):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 
 import pytest
@@ -144,6 +145,23 @@ def test_a_glob_matches_the_whole_string(pattern: str, matching: list[str], othe
 def test_an_unclosed_or_backward_class_is_an_error(pattern: str) -> None:
     with pytest.raises(GlobError):
         compile_glob(pattern)
+
+
+def _matches_plainly(pattern: str, text: str) -> bool:
+    """The same without classes and escapes, by trying everything."""
+    if not pattern:
+        return not text
+    if pattern[0] == "*":
+        return any(_matches_plainly(pattern[1:], text[start:]) for start in range(len(text) + 1))
+    return bool(text) and pattern[0] in ("?", text[0]) and _matches_plainly(pattern[1:], text[1:])
+
+
+def test_globs_agree_with_trying_everything() -> None:
+    draw = random.Random(5)
+    for _ in range(4000):
+        pattern = "".join(draw.choices("ab*?", k=draw.randrange(7)))
+        text = "".join(draw.choices("ab", k=draw.randrange(8)))
+        assert like(text, pattern) is _matches_plainly(pattern, text), (pattern, text)
 
 
 def test_a_glob_takes_linear_time() -> None:
