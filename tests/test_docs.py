@@ -105,7 +105,7 @@ def test_python(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         if "file" in example.options:
             Path(example.options["file"]).write_text(example.text, encoding="utf-8")
         if example.language == "python":
-            exec(compile(example.text, str(example), "exec"), names)  # noqa: S102 - our own documentation
+            exec(compile(example.text, str(example), "exec"), names)
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Mapping
 from datetime import date
 
 import pytest
@@ -43,8 +44,8 @@ PARAMETER = {
     "sample": {"topk": "k", "topp": "p", "temperature": "temperature", "generator": "generator"},
 }
 
-LLAMA = {"dtype": "bf16", "q_heads": 32, "kv_heads": 8, "head_dim": 128, "batch": 1}
-MINIMAL = {
+LLAMA: dict[str, object] = {"dtype": "bf16", "q_heads": 32, "kv_heads": 8, "head_dim": 128, "batch": 1}
+MINIMAL: dict[str, dict[str, object]] = {
     "attention": {**LLAMA, "q_len": 4, "kv_len": 4},
     "attention.cross": {**LLAMA, "q_len": 4, "kv_len": 9},
     "attention.decode": {**LLAMA, "q_len": 1, "kv_len": 1024},
@@ -72,7 +73,7 @@ def program() -> Program:
     return checked.program
 
 
-def ask(program: Program, context: dict[str, object]) -> Proof:
+def ask(program: Program, context: Mapping[str, object]) -> Proof:
     scope, values = read_context(program, context)
     return decide(program, Environment(assume_packages=True, today=date(2026, 11, 23)), scope, values)
 
