@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from layerzero.backends.machine import packages_of
 from layerzero.backends.probe import installed_version
-from layerzero.check.expressions import Value, fields_of
+from layerzero.check.expressions import Expression, Value, fields_of
 from layerzero.check.names import matches_glob
 from layerzero.check.program import Kernel, PackageLine, Program, Scope
 from layerzero.dispatch.inspection import KernelInfo
 from layerzero.errors import ContextError, UnknownNameError
+from layerzero.runtime.vocabulary import Vocabulary
 from layerzero.semantics.context import conjuncts, read_scope
 from layerzero.semantics.evaluate import Lookups, holds
 from layerzero.semantics.feasibility import accepts
@@ -26,7 +26,7 @@ from layerzero.syntax.suggest import did_you_mean
 
 def installed_packages(program: Program) -> dict[str, str]:
     """Name -> version of what the program names and this Python has; no package is imported."""
-    found = {name: installed_version(name) for name in packages_of(program)}
+    found = {name: installed_version(name) for name in Vocabulary.of(program).all_packages}
     return {name: version for name, version in sorted(found.items()) if version is not None}
 
 
@@ -104,9 +104,7 @@ def _info(kernel: Kernel, packages: Mapping[str, str], devices: Sequence[Mapping
 # ---------------------------------------------------------------- what keeps a kernel from running here
 
 
-def unavailable(
-    kernel: Kernel, packages: Mapping[str, str], devices: Sequence[Mapping[str, Value]]
-) -> Iterator[str]:
+def unavailable(kernel: Kernel, packages: Mapping[str, str], devices: Sequence[Mapping[str, Value]]) -> Iterator[str]:
     """Each thing that this machine lacks for a kernel."""
     for line in kernel.packages:
         problem = package_problem(packages, line)
@@ -145,7 +143,7 @@ def _device_problem(kernel: Kernel, devices: Sequence[Mapping[str, Value]]) -> s
 
 
 def _wanted_of(kernel: Kernel, device: Mapping[str, Value]) -> str | None:
-    lookups = Lookups(device).about(kernel.attributes)
+    lookups = Lookups(device, attributes=kernel.attributes)
     for requirement in kernel.requirements:
         if requirement.when is not None and not _is_true(requirement.when, device, lookups):
             continue
@@ -155,11 +153,8 @@ def _wanted_of(kernel: Kernel, device: Mapping[str, Value]) -> str | None:
     return None
 
 
-def _is_true(condition: object, device: Collection[str], lookups: Lookups) -> bool:
-    from layerzero.check.expressions import Expression
-
-    assert isinstance(condition, Expression)
-    return fields_of(condition) <= set(device) and holds(condition, lookups) is True
+def _is_true(condition: Expression, device: Mapping[str, Value], lookups: Lookups) -> bool:
+    return fields_of(condition) <= device.keys() and holds(condition, lookups) is True
 
 
 def _module_exists(module: str) -> bool:

@@ -1,0 +1,115 @@
+"""Find what is wrong in policies: syntax, names, types and, unless --fast, what rules do to each other.
+
+Every program in PATHS is checked with its imports and its tests: each file with a `policy` header, each `*_test.lzp`,
+and all files of a folder without any header together. Exit code 1 where there is any finding, warnings included."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+
+from layerzero import __version__
+from layerzero.check import Checked, load
+from layerzero.cli.output import code_of, counted, print_findings, print_json, style
+from layerzero.cli.programs import add_json, add_paths, add_program_options, catalogs, checked, day, roots, today
+from layerzero.errors import ArgumentError
+from layerzero.syntax.diagnostics import Diagnostic
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_paths(parser)
+    parser.add_argument("--fast", action="store_true", help="without the analyses that search over contexts")
+    parser.add_argument("--explain", metavar="CODE", help="what a code such as LZ201 means")
+    parser.add_argument("--now", type=day, metavar="DATE", help="the day on which `until` is judged (default: today)")
+    output = parser.add_mutually_exclusive_group()
+    add_json(output, 'print {"findings": [...]}')  # type: ignore[arg-type]
+    output.add_argument("--sarif", action="store_true", help="print SARIF 2.1.0")
+    add_program_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.explain is not None:
+        return explain(args.explain, args.json)
+    programs = list(_programs(args))
+    doubts: list[str] = []
+    findings = once(finding for one in programs for finding in findings_of(one, today(args), args.fast, doubts))
+    if args.json:
+        from layerzero.syntax.report_formats import to_json
+
+        print_json({"findings": [to_json(finding) for finding in findings]})
+    elif args.sarif:
+        from layerzero.syntax.report_formats import to_sarif
+
+        print_json(to_sarif(findings, __version__))
+    else:
+        _print(findings, len(programs), doubts)
+    return code_of(findings)
+
+
+def _programs(args: argparse.Namespace) -> Iterable[Checked]:
+    if not args.paths:
+        yield checked(args, ())
+    for root in roots(args.paths, tests=True):
+        yield load(root, prelude=not args.no_prelude, catalogs=catalogs(args))
+
+
+def findings_of(checked: Checked, today: date, fast: bool, doubts: list[str]) -> tuple[Diagnostic, ...]:
+    """Of a program with errors those alone: what its rules do together is not known yet. Questions that were too
+    large to decide go to `doubts`: they are no findings, and nobody should take them for proofs."""
+    if checked.program is None:
+        return checked.diagnostics
+    from layerzero.analysis import study
+
+    found = study(checked.program, today, fast=fast)
+    doubts.extend(f"{doubt.check}: {doubt.subject}: {doubt.reason}" for doubt in found.doubts)
+    return (*checked.diagnostics, *found.findings)
+
+
+def once(findings: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Files that several programs share, the shipped ones above all, are reported once; in order of place."""
+    found: dict[tuple[str, str, int, int], Diagnostic] = {}
+    for finding in findings:
+        span = finding.span
+        found.setdefault((str(Path(span.source.name).absolute()), finding.code, span.start, span.end), finding)
+    return sorted(found.values(), key=lambda one: (one.span.source.name, one.span.start, one.code))
+
+
+def _print(findings: list[Diagnostic], programs: int, doubts: list[str]) -> None:
+    if findings:
+        print_findings(findings, sys.stdout)
+    errors = sum(finding.severity == "error" for finding in findings)
+    parts = [counted(n, noun) for n, noun in ((errors, "error"), (len(findings) - errors, "warning")) if n]
+    paint = style()
+    for doubt in dict.fromkeys(doubts):
+        print(paint.quiet(f"not decided: {doubt}"))
+    shade = paint.bad if errors else paint.warn if parts else paint.good
+    print(f"{counted(programs, 'program')} checked: {shade(', '.join(parts) or 'no findings')}")
+
+
+# ---------------------------------------------------------------- --explain
+
+
+def explain(code: str, json: bool) -> int:
+    """The meaning of one code: a line from the table, and its page where the documentation is at hand."""
+    from layerzero.syntax.codes import CODES
+
+    found = CODES.get(code.upper())
+    if found is None:
+        raise ArgumentError(f"unknown code `{code}`; known: {min(CODES)} to {max(CODES)}")
+    page = _page(found.code)
+    if json:
+        print_json({**asdict(found), "page": page})
+    else:
+        print(page or f"{found.severity}[{found.code}] {found.name}: {found.summary}")
+    return 0
+
+
+def _page(code: str) -> str | None:
+    """Pages live beside the checkout; a wheel has the table alone."""
+    for path in sorted((Path(__file__).resolve().parents[2] / "docs" / "errors").glob(f"{code}*.md")):
+        return path.read_text(encoding="utf-8").strip()
+    return None

@@ -1,0 +1,162 @@
+"""`lz COMMAND ...` -> exit code: finds the command's module, and says in one line what went wrong.
+
+Exit codes: 0 fine, 1 findings, failed tests or decisions with an error, 2 usage, files or an internal error;
+130 after Ctrl-C and 141 where the reader of the output went away, as shells have it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from typing import NoReturn, Protocol, cast
+
+from layerzero import __version__
+from layerzero.cli.output import report, style
+from layerzero.errors import LayerZeroError, PolicyError
+
+# Each is a module of this package with `add_arguments` and `run`; only the one that is asked for is imported.
+COMMANDS: tuple[tuple[str, str], ...] = (
+    ("check", "find what is wrong in policies"),
+    ("fmt", "write policies in the one canonical form"),
+    ("test", "run the `test` blocks of policies"),
+    ("explain", "show why one call gets its kernel, and why no other"),
+    ("decide", "decide many contexts, one JSON line each"),
+    ("table", "show the decisions over a grid of contexts"),
+    ("tree", "show what a policy is compiled to, stage by stage"),
+    ("kernels", "list the kernels that are known, and whether they run here"),
+    ("doctor", "look at this machine: Python, torch, packages, devices, caches, policies"),
+    ("demo", "the tour: a small transformer runs on the kernels that a policy chose"),
+)
+
+INTERRUPTED, CLOSED = 130, 141
+
+
+class Command(Protocol):
+    """What each module of this package offers; its docstring is the command's help."""
+
+    __doc__: str | None
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; never raises, unless `--debug` asks to see an internal error."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    _accept_any_text()
+    debug = "--debug" in words
+    try:
+        code = _run(words)
+        _flush()
+        return code
+    except SystemExit as leaving:  # argparse: help, version, wrong usage
+        return leaving.code if isinstance(leaving.code, int) else 2
+    except KeyboardInterrupt:
+        _detach_output()
+        return INTERRUPTED
+    except BrokenPipeError:
+        _detach_output()
+        return CLOSED
+    except PolicyError as error:
+        return report(error)
+    except (LayerZeroError, OSError) as error:
+        if debug:
+            raise
+        return _say(words, _described(error))
+    except Exception as error:  # the last resort: no traceback for users, unless they ask for it
+        if debug:
+            raise
+        text = f"{type(error).__name__}: {error}".rstrip(": ")
+        return _say(words, f"internal error: {text}; please report this (--debug shows where)")
+
+
+def _run(words: list[str]) -> int:
+    parser, module = _parser(words)
+    args = parser.parse_args(words)
+    if module is None:
+        parser.print_help()
+        return 2
+    return module.run(args)
+
+
+def _parser(words: list[str]) -> tuple[argparse.ArgumentParser, Command | None]:
+    parser = _Parser(prog="lz", description="LayerZero: rules decide which kernel runs each operation.")
+    parser.add_argument("--version", action="version", version=f"layerzero {__version__}")
+    parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    found: Command | None = None
+    for name, help in COMMANDS:
+        module = cast(Command, import_module(f"layerzero.cli.{name}")) if name == chosen else None
+        description = None if module is None else module.__doc__
+        formatter = argparse.RawDescriptionHelpFormatter
+        own = commands.add_parser(name, help=help, description=description, formatter_class=formatter)
+        if module is not None:
+            found = module
+            module.add_arguments(own)
+            own.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return parser, found
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: object) -> None:
+        # `--over` must not be taken for `--overwrite` by a later version.
+        super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}{_nearest(message)}\ntry `{self.prog} --help`", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _nearest(message: str) -> str:
+    """A hint for a mistyped command."""
+    if "invalid choice" not in message:
+        return ""
+    from layerzero.syntax.suggest import did_you_mean
+
+    hint = did_you_mean(message.split("'")[1], [name for name, _ in COMMANDS])
+    return f"; {hint}" if hint else ""
+
+
+# ---------------------------------------------------------------- what can go wrong outside
+
+
+def _described(error: LayerZeroError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror.lower()}"
+    return str(error)
+
+
+def _say(words: list[str], message: str) -> int:
+    command = next((word for word in words if not word.startswith("-")), "")
+    print(f"{f'lz {command}'.strip()}: {style(sys.stderr).bad('error')}: {message}", file=sys.stderr)
+    return 2
+
+
+def _accept_any_text() -> None:
+    """A terminal in an old encoding shows escapes where it cannot show a character, and nothing fails."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        _detach_output()
+        raise
+
+
+def _detach_output() -> None:
+    """Nobody reads any more: what is still buffered goes nowhere, so that leaving Python does not fail again."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

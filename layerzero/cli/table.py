@@ -1,0 +1,180 @@
+"""Show the decisions over a grid: every combination of the values of --over, on top of what is --given.
+
+An axis is NAME=A,B or NAME=LOW..HIGH:STEP (`:*2` doubles), or a bare list of operations, contexts or devices. The last
+axis runs across. A `*` marks a decision that only a fallback serves. Exit code 1 where a cell is an error.
+
+  lz table prod.lzp --given attention.prefill llama batch=1 q_len=4Ki kv_len=4Ki --over h100,a100"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from layerzero.check.program import Program
+from layerzero.cli.given import read_given
+from layerzero.cli.grid import Axis, points, read_axes
+from layerzero.cli.output import counted, print_json, style
+from layerzero.cli.programs import (
+    add_environment_options,
+    add_json,
+    add_paths,
+    add_program_options,
+    environment,
+    program,
+)
+from layerzero.errors import ContextError
+from layerzero.semantics.decision_json import json_value
+from layerzero.semantics.environment import Environment
+from layerzero.semantics.experiments import enrol
+from layerzero.semantics.interpret import decide
+from layerzero.semantics.proof import Failure
+
+WIDEST = 9  # more columns than that are written one below the other
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One combination: the shown value on each axis, and what was decided."""
+
+    point: tuple[str, ...]
+    kernel: str | None
+    score: float | None
+    degraded: bool
+    error: Failure | None
+
+    @property
+    def text(self) -> str:
+        if self.error is not None:
+            return f"error {self.error.code}"
+        return f"{self.kernel}{' *' if self.degraded else ''}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_paths(parser)
+    parser.add_argument(
+        "--over", action="append", required=True, metavar="AXIS", help="sm=80,90 or head_dim=64..256:64"
+    )
+    parser.add_argument(
+        "--given",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="ITEM",
+        help="what all cells share, as for `lz explain`",
+    )
+    parser.add_argument("--format", choices=("text", "csv", "markdown"), default="text", help="default: text")
+    add_json(parser)
+    add_program_options(parser)
+    add_environment_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    loaded = program(args)
+    axes = read_axes(loaded, args.over)
+    cells = list(decide_grid(loaded, environment(args, loaded), axes, args.given, args.device))
+    if args.json:
+        print_json(_plain(axes, cells))
+    elif args.format == "csv":
+        _print_csv(axes, cells)
+    else:
+        rows = grid_rows(axes, cells) if len(axes) > 1 and len(axes[-1].shown) <= WIDEST else list_rows(axes, cells)
+        print("\n".join(markdown(rows) if args.format == "markdown" else aligned(rows)))
+        _print_notes(cells)
+    return int(any(cell.error is not None for cell in cells))
+
+
+def decide_grid(
+    program: Program, environment: Environment, axes: Sequence[Axis], given: Sequence[str], device: str | None
+) -> list[Cell]:
+    """A cell for every combination, the last axis fastest; what an axis says wins over what is given."""
+    cells = []
+    for places in points(axes):
+        shown = tuple(axis.shown[place] for axis, place in zip(axes, places, strict=True))
+        items = [*given, *(axis.items[place] for axis, place in zip(axes, places, strict=True))]
+        try:
+            scope, values = read_given(program, items, device)
+        except ContextError as problem:
+            cells.append(Cell(shown, None, None, False, Failure("invalid_context", str(problem))))
+            continue
+        proof = decide(program, environment, scope, values, enrol(program, values))
+        cells.append(Cell(shown, proof.kernel, proof.score, proof.degraded, proof.error))
+    return cells
+
+
+# ---------------------------------------------------------------- shapes
+
+Rows = list[list[str]]  # the first holds the headings
+
+
+def grid_rows(axes: Sequence[Axis], cells: Sequence[Cell]) -> Rows:
+    """The last axis across, the others down."""
+    *down, across = axes
+    wide = len(across.shown)
+    rows = [[*(axis.name for axis in down), *(f"{across.name}={value}" for value in across.shown)]]
+    for start in range(0, len(cells), wide):
+        rows.append([*cells[start].point[:-1], *(cell.text for cell in cells[start : start + wide])])
+    return rows
+
+
+def list_rows(axes: Sequence[Axis], cells: Sequence[Cell]) -> Rows:
+    rows = [[*(axis.name for axis in axes), "kernel", "score"]]
+    for cell in cells:
+        rows.append([*cell.point, cell.text, "" if cell.score is None else f"{cell.score:g}"])
+    return rows
+
+
+def aligned(rows: Rows) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [lines[0], "  ".join("─" * width for width in widths), *lines[1:]]
+
+
+def markdown(rows: Rows) -> list[str]:
+    lines = [f"| {' | '.join(word.replace('|', chr(92) + '|') for word in row)} |" for row in rows]
+    return [lines[0], f"|{' --- |' * len(rows[0])}", *lines[1:]]
+
+
+# ---------------------------------------------------------------- printing
+
+
+def _print_notes(cells: Sequence[Cell]) -> None:
+    if any(cell.degraded for cell in cells):
+        print("\n* degraded: only a fallback is left")
+    messages = dict.fromkeys(f"{cell.error.code}: {cell.error.message}" for cell in cells if cell.error is not None)
+    if messages:
+        print(f"{style(sys.stderr).bad(counted(len(messages), 'error'))} in the grid:", file=sys.stderr)
+        for message in list(messages)[:10]:
+            print(f"  {message}", file=sys.stderr)
+        if len(messages) > 10:
+            print(f"  ... and {len(messages) - 10} more", file=sys.stderr)
+
+
+def _print_csv(axes: Sequence[Axis], cells: Sequence[Cell]) -> None:
+    """One row a cell; spreadsheets read it, and so does `csv`."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([*(axis.name for axis in axes), "kernel", "score", "degraded", "error"])
+    for cell in cells:
+        score = "" if cell.score is None else json_value(cell.score)
+        error = "" if cell.error is None else f"{cell.error.code}: {cell.error.message}"
+        writer.writerow([*cell.point, cell.kernel or "", score, str(cell.degraded).lower(), error])
+
+
+def _plain(axes: Sequence[Axis], cells: Sequence[Cell]) -> dict[str, object]:
+    names = [axis.name for axis in axes]
+    return {
+        "schema": "lz.table/1",
+        "over": {axis.name: list(axis.shown) for axis in axes},
+        "cells": [
+            {
+                "at": dict(zip(names, cell.point, strict=True)),
+                "kernel": cell.kernel,
+                "score": None if cell.score is None else json_value(cell.score),
+                "degraded": cell.degraded,
+                "error": None if cell.error is None else {"code": cell.error.code, "message": cell.error.message},
+            }
+            for cell in cells
+        ],
+    }
