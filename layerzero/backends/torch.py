@@ -175,7 +175,7 @@ def flex(
             q,
             k,
             v,
-            score_mod=_score_mod(softcap, alibi_slopes, k.shape[2] - q.shape[2]),
+            score_mod=_score_mod(_scalar(softcap, q.device), alibi_slopes, k.shape[2] - q.shape[2]),
             block_mask=_block_mask(is_causal, window, q.shape[2], k.shape[2], q.device),
             scale=scale,
             enable_gqa=q.shape[1] != k.shape[1],
@@ -191,7 +191,13 @@ def _compiled_flex() -> Callable[..., Any]:
     return torch.compile(flex_module.flex_attention, fullgraph=True)
 
 
-def _score_mod(softcap: float | None, slopes: Tensor | None, ahead: int) -> Callable[..., Tensor] | None:
+@functools.lru_cache(maxsize=64)
+def _scalar(value: float | None, device: torch.device) -> Tensor | None:
+    """On the device and as a tensor: a second float would make the compiler trace a symbol, which it cannot lower."""
+    return None if value is None else torch.tensor(value, dtype=torch.float32, device=device)
+
+
+def _score_mod(softcap: Tensor | None, slopes: Tensor | None, ahead: int) -> Callable[..., Tensor] | None:
     """The cap, then ALiBi; `ahead` is kv_len - q_len."""
     if softcap is None and slopes is None:
         return None

@@ -132,11 +132,9 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tens
     pairs = cos.shape[-1] // 2 if full else cos.shape[-1]
     for p in range(pairs):
         a, b = (2 * p, 2 * p + 1) if interleaved else (p, p + pairs)
-        ca, sa, cb, sb = (
-            (t[..., c][..., None] for t, c in ((cos, a), (sin, a), (cos, b), (sin, b)) if full)
-            if full
-            else (t[..., p][..., None] for t in (cos, sin, cos, sin))
-        )
+        column_a, column_b = (a, b) if full else (p, p)
+        ca, sa = cos[..., column_a, None], sin[..., column_a, None]
+        cb, sb = cos[..., column_b, None], sin[..., column_b, None]
         out[..., a] = old[..., a] * ca - old[..., b] * sa
         out[..., b] = old[..., b] * cb + old[..., a] * sb
     return out
@@ -153,8 +151,5 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     wide = x.detach().cpu().double()
     if approximate == "tanh":
         return 0.5 * wide * (1 + torch.tanh(math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)))
-    return (
-        torch.tensor([0.5 * t * math.erfc(-t / math.sqrt(2)) for t in wide.flatten().tolist()]).view(wide.shape)
-        if wide.numel()
-        else wide
-    )
+    exact = [0.5 * t * math.erfc(-t / math.sqrt(2)) for t in wide.flatten().tolist()]
+    return torch.tensor(exact, dtype=torch.float64).view(wide.shape)

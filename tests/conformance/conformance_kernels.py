@@ -70,8 +70,11 @@ def _math(c: dict[str, Any]) -> bool:
 
 
 def _flex(c: dict[str, Any]) -> bool:
-    return _floats(c) and _supports(
-        c, "causal", "window", "softcap", "alibi", "gqa", "uneven_v", "lse", "inner_strided"
+    narrow = min(c["head_dim"], c["v_head_dim"]) >= 16 and max(c["head_dim"], c["v_head_dim"]) <= 128
+    return (
+        narrow
+        and c["dtype"] in {"fp32", "fp16", "bf16"}
+        and _supports(c, "causal", "window", "softcap", "alibi", "gqa", "uneven_v", "lse", "inner_strided")
     )
 
 
