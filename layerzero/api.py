@@ -31,6 +31,7 @@ from layerzero.operations import (
 )
 from layerzero.operations.device import present_devices
 from layerzero.runtime import ambient
+from layerzero.runtime.breakers import Breakers
 from layerzero.runtime.decision import Decision
 from layerzero.runtime.engine import Engine, Status
 from layerzero.runtime.explanation import Explanation
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
 _machine = ThisMachine(present_devices)
 _engine = Engine(_machine)
-_dispatcher = Dispatcher(_engine, _machine)
+_breakers = Breakers(_engine)
+_dispatcher = Dispatcher(_engine, _machine, _breakers)
 _inspector = Inspector(_dispatcher)
 _rules = RuntimeRules(_engine)
 _call = _dispatcher.call
@@ -307,7 +309,7 @@ def configure(policy: str | Path | Policy) -> Policy:
     return _engine.configure(policy)
 
 
-def context(**fields: Any) -> AbstractContextManager[None]:
+def context(**fields: Any) -> AbstractContextManager[ambient.Surroundings]:
     """Set fields for every decision made inside: `with lz.context(request_id="r-1", layer=3): ...`"""
     return ambient.context(fields)
 

@@ -1,35 +1,49 @@
-"""One call from its arguments to its result: read the context, decide, call the kernel, leave a trace."""
+"""One call from its arguments to its result: read the context, decide, call the kernel, leave a trace.
+
+A kernel that raises is counted by its breaker, and the call goes on with the kernel that the same decision gives when
+the failed one is infeasible. Kernels write to none of their arguments, or say `set in_place = true`.
+"""
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-from layerzero.backends.machine import ThisMachine
+from layerzero.backends.machine import Adapter, ThisMachine
 from layerzero.check.expressions import Value
 from layerzero.check.program import Scope
 from layerzero.dispatch.trace import RECORDS, CallRecord
-from layerzero.errors import KernelCallError, NoKernelError
+from layerzero.errors import KernelCallError, LayerZeroError, NoKernelError
 from layerzero.operations.call import Call
 from layerzero.runtime import ambient
+from layerzero.runtime.breakers import Breakers
 from layerzero.runtime.decision import Decision
 from layerzero.runtime.engine import Engine
-from layerzero.runtime.vocabulary import Vocabulary
-from layerzero.semantics.context import read_value
+from layerzero.runtime.once import Once
+from layerzero.runtime.snapshot import Snapshot
 
 log = logging.getLogger("layerzero")
 
+Sink = Callable[[CallRecord], None]
+
 
 class Dispatcher:
-    """Serves calls with the engine's policy and this machine's adapters."""
+    """Serves calls with the engine's policy and this machine's adapters.
 
-    def __init__(self, engine: Engine, machine: ThisMachine) -> None:
+    Attributes:
+        sinks: Told of every call after it ran (decision log, metrics, experiments); none by default. They must not
+            block. Replaced as a whole, never changed in place.
+    """
+
+    def __init__(self, engine: Engine, machine: ThisMachine, breakers: Breakers) -> None:
         self.engine = engine
+        self.breakers = breakers
+        self.sinks: tuple[Sink, ...] = ()
         self._machine = machine
-        self._said = _Once()
+        self._said = Once()
 
     def call(self, request: Call) -> Any:
         """Run the kernel that the policy chooses for a call.
@@ -39,57 +53,117 @@ class Dispatcher:
             KernelCallError: The chosen kernel's function cannot be loaded.
         """
         decision = self.decide(Scope(request.operation), request.context)
-        if decision.kernel is None:
-            raise no_kernel(decision)
-        if decision.degraded:
-            self._warn_degraded(decision)
-        adapter = self.adapter(decision)
-        records = RECORDS.get()
-        started = perf_counter() if records is not None else 0.0
-        try:
-            result = adapter(*request.args, **request.kwargs)
-        except Exception as error:
-            error.add_note(f"layerzero: raised by kernel `{decision.kernel}`, chosen for `{decision.scope}`")
-            raise
-        if records is not None:
-            records.append(CallRecord(decision, perf_counter() - started))
-        return result
+        while True:
+            if decision.kernel is None:
+                raise no_kernel(decision)
+            if decision.degraded:
+                self._warn_degraded(decision)
+            failed, result = self._run(decision, request)
+            if failed is None:
+                return result
+            decision = self._without(decision, failed)
+            if decision.kernel is None:
+                raise failed
 
     def decide(self, scope: Scope, values: Mapping[str, Value]) -> Decision:
-        """The decision for field values of a call, with the fields of `lz.context` added."""
+        """The decision for field values of a call, with the fields of `lz.context` added.
+
+        Raises:
+            ContextError: The values, or those around the call, do not fit the operation.
+        """
         snapshot = self.engine.current()
-        around = ambient.fields()
-        if around:
-            values = {**self._user_fields(snapshot.vocabulary, around), **values}
-        return snapshot.decide(scope, values)
+        around = ambient.here()
+        arms: Mapping[str, str] | None = None
+        if around is not None:
+            user, arms = around.read(snapshot)
+            values = {**user, **values}
+        decision = snapshot.decide(scope, values, arms)
+        if self.breakers.open and decision.kernel in self.breakers.open:
+            return self._around_breaker(decision)
+        return decision
 
-    def _user_fields(self, vocabulary: Vocabulary, around: Mapping[str, Any]) -> dict[str, Value]:
-        # A field that the policy in force does not declare is left out, not an error: a roll-back to an older
-        # policy must not fail the requests that set it. It is said once.
-        known: dict[str, Value] = {}
-        for name, value in around.items():
-            canonical = vocabulary.field_aliases.get(name, name)
-            if canonical in vocabulary.types:
-                known[canonical] = read_value(vocabulary.member_aliases, vocabulary.types[canonical], value, name)
-            elif self._said.first(("field", vocabulary.identity.digest, name)):
-                log.warning("lz.context sets `%s`, which the policy in force does not declare; it is not used", name)
-        return known
+    def adapter(self, decision: Decision) -> Adapter:
+        """The function of the kernel that was chosen.
 
-    def adapter(self, decision: Decision) -> Any:
-        """The function of the kernel that was chosen."""
+        Raises:
+            KernelCallError: It does not load.
+        """
         assert decision.kernel is not None
         try:
             return self._machine.adapter(decision.kernel, decision.snapshot.vocabulary.adapters[decision.kernel])
         except LookupError as error:
             raise KernelCallError(f"kernel `{decision.kernel}` cannot be called: {error}") from error
 
+    def _run(self, decision: Decision, request: Call) -> tuple[Exception | None, Any]:
+        """The result, or the exception after which another kernel may be asked."""
+        assert decision.kernel is not None
+        kernel, device = decision.kernel, str(request.context.get("device", ""))
+        adapter = self.adapter(decision)
+        watched = self.sinks or RECORDS.get() is not None
+        started = perf_counter() if watched else 0.0
+        try:
+            result = adapter(*request.args, **request.kwargs)
+        except LayerZeroError:
+            raise
+        except Exception as error:
+            error.add_note(f"layerzero: raised by kernel `{kernel}`, chosen for `{decision.scope}`")
+            self.breakers.failed(kernel, device, f"{type(error).__name__}: {error}".splitlines()[0])
+            if watched:
+                self._tell(CallRecord(decision, perf_counter() - started, error))
+            if not self._may_go_on(decision, request, error):
+                raise
+            return error, None
+        self.breakers.succeeded(kernel, device)
+        if watched:
+            self._tell(CallRecord(decision, perf_counter() - started))
+        return None, result
+
+    def _tell(self, record: CallRecord) -> None:
+        records = RECORDS.get()
+        if records is not None:
+            records.append(record)
+        for sink in self.sinks:
+            sink(record)
+
+    def _may_go_on(self, decision: Decision, request: Call, error: Exception) -> bool:
+        """Whether the call can be made again: its inputs are as they were, and the process can still run kernels."""
+        assert decision.kernel is not None
+        in_place = decision.program.kernels[decision.kernel].attributes.get("in_place") is True
+        out_of_memory = type(error).__name__ == "OutOfMemoryError"
+        return not (in_place or out_of_memory or request.context.get("graph_capture") is True)
+
+    def _without(self, decision: Decision, failed: Exception) -> Decision:
+        """The same decision with the kernel that has just failed infeasible."""
+        assert decision.kernel is not None
+        reason = f"it raised {type(failed).__name__} in this call"
+        other = _barred(decision.snapshot, {decision.kernel: reason})
+        again = other.decide_slowly(decision.scope, decision.values, decision.arms)
+        return replace(again, recovered_from=(*decision.recovered_from, decision.kernel))
+
+    def _around_breaker(self, decision: Decision) -> Decision:
+        """A breaker has opened and its epoch is not out yet, or a pinned snapshot is older than it."""
+        assert decision.kernel is not None
+        if self.breakers.may_try(decision.kernel, str(decision.values.get("device", ""))):
+            return decision
+        other = _barred(decision.snapshot, self.breakers.open)
+        return other.decide_slowly(decision.scope, decision.values, decision.arms)
+
     def _warn_degraded(self, decision: Decision) -> None:
         if self._said.first(("degraded", decision.policy.digest, decision.scope.operation, decision.kernel)):
+            why = f"`{decision.recovered_from[-1]}` failed" if decision.recovered_from else "nothing else was left"
             log.warning(
-                "`%s` is served by its fallback `%s`: nothing else was left (lz.explain tells why)",
+                "`%s` is served by `%s`, degraded: %s (lz.explain tells why)",
                 decision.scope.operation,
                 decision.kernel,
+                why,
             )
+
+
+def _barred(snapshot: Snapshot, reasons: Mapping[str, str]) -> Snapshot:
+    """The snapshot with some kernels' breakers open, for the interpreter: it is not compiled."""
+    environment = snapshot.environment
+    environment = replace(environment, open_breakers={**environment.open_breakers, **reasons})
+    return Snapshot(snapshot.vocabulary, environment, lambda: snapshot.program, (), snapshot.epoch)
 
 
 def no_kernel(decision: Decision) -> NoKernelError:
@@ -97,24 +171,3 @@ def no_kernel(decision: Decision) -> NoKernelError:
     failure = decision.proof.error
     message = failure.message if failure is not None else "no kernel"
     return NoKernelError(f"{message}\n{decision.explain()}", decision)
-
-
-class _Once:
-    """Remembers what was said, up to a bound; past it the oldest may be said again."""
-
-    _LIMIT = 1024
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._said: dict[object, None] = {}
-
-    def first(self, what: object) -> bool:
-        if what in self._said:
-            return False
-        with self._lock:
-            if what in self._said:
-                return False
-            if len(self._said) >= self._LIMIT:
-                del self._said[next(iter(self._said))]
-            self._said[what] = None
-            return True

@@ -12,10 +12,11 @@ from layerzero.runtime.decision import Decision
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One call: what was decided, and how long the kernel's function took on the host (`seconds`)."""
+    """One call: what was decided, how long the kernel's function took on the host (`seconds`), and what it raised."""
 
     decision: Decision
     seconds: float
+    error: Exception | None = None
 
     @property
     def operation(self) -> str:

@@ -1,28 +1,75 @@
-"""What surrounds a call: fields set by `lz.context(...)`. Each thread and each asyncio task has its own."""
+"""What surrounds a call: fields set by `lz.context(...)`. Each thread and each asyncio task has its own.
+
+Typed values and the arms of experiments are worked out once per policy, on the first decision inside, not per call.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import MappingProxyType
 from typing import Any
 
-_NONE: Mapping[str, Any] = MappingProxyType({})
-_FIELDS: ContextVar[Mapping[str, Any]] = ContextVar("layerzero_fields", default=_NONE)
+from layerzero.check.expressions import Value
+from layerzero.runtime.once import Once
+from layerzero.runtime.snapshot import Snapshot
+from layerzero.semantics.context import read_value
+
+log = logging.getLogger("layerzero")
+_said = Once()
 
 
-def fields() -> Mapping[str, Any]:
-    """The fields in force here, inner ones over outer ones."""
-    return _FIELDS.get()
+class Surroundings:
+    """The fields in force at one place of the program, inner ones over outer ones."""
+
+    __slots__ = ("_read", "fields")
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self.fields = fields
+        self._read: tuple[Snapshot, Mapping[str, Value], Mapping[str, str]] | None = None
+
+    def read(self, snapshot: Snapshot) -> tuple[Mapping[str, Value], Mapping[str, str]]:
+        """The values that the snapshot's policy declares, and the arms that they enrol in.
+
+        Raises:
+            ContextError: A value has the wrong type, or lies outside its field's range.
+        """
+        known = self._read
+        if known is not None and known[0] is snapshot:
+            return known[1], known[2]
+        vocabulary = snapshot.vocabulary
+        values: dict[str, Value] = {}
+        for name, value in self.fields.items():
+            canonical = vocabulary.field_aliases.get(name, name)
+            if canonical in vocabulary.types:
+                values[canonical] = read_value(vocabulary.member_aliases, vocabulary.types[canonical], value, name)
+            # A field that the policy in force does not declare is left out, not an error: a roll-back to an older
+            # policy must not fail the requests that set it.
+            elif _said.first(("field", vocabulary.identity.digest, name)):
+                log.warning("lz.context sets `%s`, which the policy in force does not declare; it is not used", name)
+        arms = snapshot.enrol(values)
+        self._read = (snapshot, values, arms)
+        return values, arms
+
+
+_NOTHING = Surroundings({})
+_HERE: ContextVar[Surroundings] = ContextVar("layerzero_surroundings", default=_NOTHING)
+
+
+def here() -> Surroundings | None:
+    """What surrounds this place, None where nothing does."""
+    found = _HERE.get()
+    return None if found is _NOTHING else found
 
 
 @contextmanager
-def context(values: Mapping[str, Any]) -> Iterator[None]:
+def context(fields: Mapping[str, Any]) -> Iterator[Surroundings]:
     """Add fields to every decision made inside; None takes a field away."""
-    merged = {**_FIELDS.get(), **values}
-    token = _FIELDS.set({name: value for name, value in merged.items() if value is not None})
+    merged = {**_HERE.get().fields, **fields}
+    surroundings = Surroundings({name: value for name, value in merged.items() if value is not None})
+    token = _HERE.set(surroundings)
     try:
-        yield
+        yield surroundings
     finally:
-        _FIELDS.reset(token)
+        _HERE.reset(token)

@@ -22,7 +22,8 @@ class Decision:
     """One decision with the inputs that led to it.
 
     `values` are those given, before defaults; `arms` the experiments' arms that the call was in. It holds the snapshot
-    that decided, so its proof stays right after a swap.
+    that decided, so its proof stays right after a swap. `recovered_from` are the kernels that raised in this call
+    before the chosen one was asked.
     """
 
     snapshot: Snapshot = field(repr=False)
@@ -31,6 +32,7 @@ class Decision:
     arms: Mapping[str, str]
     outcome: Outcome
     cached: bool = False
+    recovered_from: tuple[str, ...] = ()
 
     @property
     def kernel(self) -> str | None:
@@ -43,8 +45,8 @@ class Decision:
 
     @property
     def degraded(self) -> bool:
-        """Whether nothing but the operation's fallback was left."""
-        return self.outcome.degraded
+        """Whether nothing but the operation's fallback was left, or another kernel had failed in this call."""
+        return self.outcome.degraded or bool(self.recovered_from)
 
     @property
     def locked_by(self) -> tuple[str, ...]:

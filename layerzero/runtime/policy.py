@@ -69,7 +69,7 @@ class Policy:
         *,
         environment: Environment | None = None,
         prelude: bool = True,
-        catalogs: Sequence[str | Path] = (),
+        catalogs: Sequence[str | Path | Source] = (),
         today: date | None = None,
     ) -> Policy:
         """Read and check the policy in a file or folder.
@@ -78,14 +78,14 @@ class Policy:
             path: A `.lzp` file, or a folder that holds one program.
             environment: What to assume of the machine; None assumes every package at an accepted version.
             prelude: False leaves out the shipped prelude and catalogs.
-            catalogs: `.lzp` files to trust besides the installed ones.
+            catalogs: `.lzp` files, or texts as a Source, to trust besides the installed ones.
             today: The day on which `until` is judged, when no environment is given; None is the present UTC day.
 
         Raises:
             FileNotFoundError: There is no such path.
             PolicyError: The policy has errors; the message shows each with its place.
         """
-        checked = load(Path(path), prelude=prelude, catalogs=[Path(catalog) for catalog in catalogs])
+        checked = load(Path(path), prelude=prelude, catalogs=_catalogs(catalogs))
         program = require(checked)
         where = environment or offline_environment(today)
         return cls(program, where, checked.files, checked.diagnostics, Path(path))
@@ -96,12 +96,13 @@ class Policy:
         text: str,
         *,
         prelude: bool = True,
+        catalogs: Sequence[str | Path | Source] = (),
         name: str = "<text>",
         environment: Environment | None = None,
         today: date | None = None,
     ) -> Policy:
         """The policy in a string. Arguments and errors as for `load`; a text cannot import files."""
-        checked = load_text(text, name=name, prelude=prelude)
+        checked = load_text(text, name=name, prelude=prelude, catalogs=_catalogs(catalogs))
         program = require(checked)
         where = environment or offline_environment(today)
         return cls(program, where, checked.files, checked.diagnostics, Source(name, text))
@@ -163,3 +164,7 @@ class Policy:
     def __repr__(self) -> str:
         version = "" if self.version is None else f" version {self.version}"
         return f"<Policy {self.name!r}{version} {self.digest[:12]}>"
+
+
+def _catalogs(given: Sequence[str | Path | Source]) -> list[Path | Source]:
+    return [catalog if isinstance(catalog, Source) else Path(catalog) for catalog in given]

@@ -1,0 +1,69 @@
+"""A dispatcher of one test's own: a small policy, kernels that are plain functions, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from layerzero.backends.machine import ThisMachine
+from layerzero.dispatch.call import Dispatcher
+from layerzero.operations.call import Call
+from layerzero.runtime.breakers import Breakers, BreakerSettings
+from layerzero.runtime.engine import Engine
+from layerzero.runtime.policy import Policy
+from layerzero.syntax.source import Source
+
+WORDS = """
+field device: enum(cpu, cuda) = cpu
+field size: int in 0..1000
+field tenant: string
+attribute in_place: bool = false
+operation work { needs size optional device, tenant fallback spare.one }
+kernel fast.one for work { priority 90 adapter "t:f" }
+kernel fast.two for work { priority 80 adapter "t:f" }
+kernel spare.one for work { priority 1 adapter "t:f" }
+"""
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bench:
+    """What a test works with: `bench.call(size=3)` runs the kernel that is chosen and returns what it returned."""
+
+    def __init__(self, text: str = "") -> None:
+        self.machine = ThisMachine(lambda: [{"device": "cpu"}])
+        self.engine = Engine(self.machine)
+        self.clock = Clock()
+        self.breakers = Breakers(self.engine, BreakerSettings(failures=3, cool_down=10.0), self.clock)
+        self.dispatcher = Dispatcher(self.engine, self.machine, self.breakers)
+        self.kernel("fast.one", lambda size: "fast.one")
+        self.kernel("fast.two", lambda size: "fast.two")
+        self.kernel("spare.one", lambda size: "spare.one")
+        self.configure(text)
+
+    def kernel(self, name: str, function: Callable[..., Any]) -> None:
+        self.machine.registered[name] = function
+
+    def configure(self, text: str) -> None:
+        catalog = Source("small_catalog.lzp", WORDS)
+        self.engine.configure(
+            Policy.from_text('policy "small" standalone\n' + text, name="small.lzp", catalogs=[catalog])
+        )
+
+    def call(self, size: int = 1, **context: Any) -> Any:
+        return self.dispatcher.call(Call("work", {"size": size, "device": "cpu", **context}, (size,), {}))
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
