@@ -13,10 +13,11 @@ from layerzero.regions.narrow import State
 from layerzero.regions.search import Point, Search
 from layerzero.regions.sets import ABSENT, Marker, Members, ValueSet
 from layerzero.regions.space import Space
-from layerzero.regions.terms import ArmDimension, FieldDimension
+from layerzero.regions.terms import ArmDimension, FieldDimension, LikeDimension, dimension_of
 from layerzero.semantics.experiments import arm_of
 
 MAX_KEYS = 20_000
+MAX_GLOBBED = 300  # a key that has to match a glob takes longer to make
 
 
 def enrolled_points(space: Space, point: Point, state: State) -> Iterator[Point]:
@@ -40,7 +41,7 @@ def enrolled_points(space: Space, point: Point, state: State) -> Iterator[Point]
     for key, arms in wanted.items():
         dimension = FieldDimension(key, space.types[key])
         values = state.get(dimension, space.domain(dimension))
-        chosen = next(_fitting(space, dimension, arms, values, point.get(dimension)), None)
+        chosen = next(_fitting(space, dimension, arms, values, point.get(dimension), state), None)
         if chosen is None:
             return
         found[dimension] = chosen
@@ -53,21 +54,26 @@ def _fitting(
     arms: list[tuple[Experiment, Value | Marker]],
     values: ValueSet,
     present: Value | Marker | None,
+    state: State,
 ) -> Iterator[Value | Marker]:
     """Elements of a key that lead to these arms."""
     if values.absent and all(arm is ABSENT for _, arm in arms):
         yield ABSENT
     first = [] if present is None or isinstance(present, Marker) else [present]
-    for value in islice(chain(first, _values(space, dimension, values)), MAX_KEYS):
+    for value in islice(chain(first, _values(space, dimension, values, state)), MAX_KEYS):
         if all((arm_of(experiment, value) or ABSENT) == arm for experiment, arm in arms):
             yield value
 
 
-def _values(space: Space, dimension: FieldDimension, values: ValueSet) -> Iterator[Value]:
+def _values(space: Space, dimension: FieldDimension, values: ValueSet, state: State) -> Iterator[Value]:
     """Many different values of a key."""
     known = values.known
     if isinstance(known, Members):
-        if known.others:
+        globbed = any(isinstance(d, LikeDimension) and dimension_of(d.operand) == dimension for d in state)
+        if known.others and globbed:
+            found = (Search(space).member(state, dimension, known, str(number)) for number in range(1, MAX_GLOBBED))
+            yield from (name for name in found if name is not None)
+        elif known.others:
             yield from (name for name in map("u{}".format, count(1)) if known.contains(name))
         else:
             yield from sorted(known.values, key=str)

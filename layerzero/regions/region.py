@@ -132,7 +132,8 @@ class Region:
         except TooComplexError as error:
             return Undecided(str(error))
         if refused:
-            return Undecided(f"{refused} contexts were tried and none was confirmed")
+            what = "one context was" if refused == 1 else f"{refused} contexts were"
+            return Undecided(f"{what} tried and none was confirmed")
         return Undecided(search.gaps[0]) if search.gaps else Nowhere()
 
     def boxes(self, limit: int = 64) -> list[dict[Dimension, ValueSet]]:

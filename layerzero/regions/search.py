@@ -148,9 +148,7 @@ class Search:
                 if not isinstance(dimension, TermDimension | SignDimension | LikeDimension):
                     return
                 if after.known.empty and not before.known.empty:
-                    causes = self._causes(state, dimension)
-                    if causes is not None:
-                        todo.append(causes)
+                    todo.append(self._causes(state, dimension))
             case All(parts=parts):
                 todo.extend(parts)
             case Any(parts=parts):
@@ -217,16 +215,17 @@ class Search:
         low, high = bounds_of(divisor, lambda part: self.get(state, part))
         return low > 0 or high < 0
 
-    def _causes(self, state: State, dimension: Synthetic) -> Formula | None:
-        """What can keep a term from being computed; None where overflow can too, which is found by trial only."""
-        get = lambda part: self.get(state, part)  # noqa: E731
-        if any(unrepresentable(part, get) for part in operands(dimension)):
-            return None
+    def _causes(self, state: State, dimension: Synthetic) -> Formula:
+        """What can keep a term from being computed: an absent field, a divisor of 0; failing those, overflow."""
         found: list[Formula] = [f.literal(part, self.get(state, part).only_markers()) for part in basis(dimension)]
         for divisor in _divisors(dimension):
             zero = Constant(0, Type("int"), span=divisor.span)
             found.append(where(Comparison((divisor, zero), ("==",), span=divisor.span), Truths.TRUE, self.space.types))
-        return f.any_of(found)
+        plain = f.any_of(found)
+        if any(unrepresentable(part, lambda place: self.get(state, place)) for part in operands(dimension)):
+            # Overflow is found by trial only. Not `any_of`, which would see that the two together are no restriction.
+            return Any((plain, f.negation(plain)))
+        return plain
 
     # ------------------------------------------------------------ concrete values
 
@@ -295,7 +294,7 @@ class Search:
         if known.empty:
             return BROKEN if values.broken else None
         if isinstance(known, Members):
-            return self._member(state, dimension, known)
+            return self.member(state, dimension, known)
         if known.kind == "version":
             version = _some_version(known)
             if version is None:
@@ -303,7 +302,8 @@ class Search:
             return version
         return _some_number(known, high)
 
-    def _member(self, state: State, dimension: Dimension, known: Members) -> Value | None:
+    def member(self, state: State, dimension: Dimension, known: Members, containing: str = "") -> Value | None:
+        """A member of a set that the globs of the box allow; of strings, one that contains a given text."""
         globs = [d for d in state if isinstance(d, LikeDimension) and dimension_of(d.operand) == dimension]
         if not known.others and not globs:
             order = dimension.type.members if isinstance(dimension, FieldDimension) else ()
@@ -311,7 +311,7 @@ class Search:
             return cast("Value", ranked[0])
         if not known.others:
             return cast("Value", min(known.values, key=str))
-        matching: list[str] = []
+        matching: list[str] = [f"*{literally(containing)}*"] if containing else []
         avoiding = [literally(text) for text in known.values]
         for glob in globs:
             values = self.get(state, glob)
