@@ -16,7 +16,7 @@ NAMES = {
     "calls": "attention paged_attention rms_norm layer_norm group_norm rope alibi swiglu gelu silu "
     "sample_topk sample_topp sample_greedy",
     "selection": "select explain which list_kernels validate dry_run trace",
-    "policy": "configure context register_kernel status doctor",
+    "policy": "configure context pin using lock unlock prefer disabled enable register_kernel status doctor",
     "types": "Context Decision KernelInfo Policy SelectedKernel",
     "errors": "LayerZeroError ArgumentError ContextError UnknownNameError PolicyError NoKernelError KernelCallError "
     "MissingDependencyError",
@@ -69,6 +69,13 @@ lz.validate("flash_attn.v3", context=ctx)
 lz.dry_run(operation="attention.causal", context=ctx)
 lz.configure("policy.lzp")
 lz.context(request_id="r-1", layer=3)
+lz.lock("attention.causal", "flashinfer.decode")
+lz.unlock("attention.causal")
+lz.prefer("flashinfer", priority=100)
+lz.disabled("torch_sdpa")
+lz.enable("torch_sdpa")
+lz.using(q)
+lz.pin()
 lz.register_kernel(function, catalog=text)
 lz.doctor()
 lz.status()
