@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from layerzero.check import load
+from layerzero.check import limits as check_limits, load
 from layerzero.cli import main
 from layerzero.semantics.claims import run_tests
 from layerzero.semantics.environment import Environment
+from layerzero.syntax import limits as syntax_limits
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.is_file()]
@@ -132,3 +133,17 @@ def test_an_ellipsis_stands_for_any_lines() -> None:
     assert matches("a\nb\nc\n", "a\n...\nc\n")
     assert not matches("a\nb\nd\n", "a\n...\nc\n")
     assert matches("a (1)\n", "a (1)\n")
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    text = (ROOT / "docs/language/trust.md").read_text(encoding="utf-8")
+    for line in (
+        f"| a file, in bytes | {syntax_limits.MAX_FILE_BYTES // 2**20} Mi |",
+        f"| a file, in syntax nodes | {syntax_limits.MAX_NODES} |",
+        f"| nesting of brackets and expressions | {syntax_limits.MAX_NESTING} |",
+        f"| one token, in characters | {syntax_limits.MAX_TOKEN_CHARACTERS} |",
+        f"| imports inside each other | {check_limits.MAX_IMPORT_DEPTH} |",
+        f"| files of a program | {check_limits.MAX_FILES} |",
+        f"| findings listed per file | {syntax_limits.MAX_DIAGNOSTICS} |",
+    ):
+        assert line in text
