@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from layerzero.backends.machine import ThisMachine
 from layerzero.dispatch.call import Dispatcher
+from layerzero.dispatch.doctor import Doctor, diagnose
 from layerzero.dispatch.inspection import Context, Inspector, KernelInfo, SelectedKernel
 from layerzero.dispatch.registration import register
 from layerzero.dispatch.trace import trace
@@ -358,6 +359,14 @@ def status() -> Status:
     return _engine.status()
 
 
+def doctor() -> Doctor:
+    """What was found on this machine and what of it is wrong: `.healthy`, `.findings`, `str()` for people.
+
+    Installed packages of kernels are imported, which is how broken ones are found.
+    """
+    return diagnose(_machine, _engine)
+
+
 def register_kernel(function: Callable[..., Any], catalog: str) -> str:
     """Add a kernel of your own to the policy in force and those configured later.
 
@@ -385,6 +394,7 @@ __all__ = [
     "configure",
     "context",
     "disabled",
+    "doctor",
     "dry_run",
     "enable",
     "explain",

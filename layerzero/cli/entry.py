@@ -77,31 +77,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    parser, module = _parser(words)
-    args = parser.parse_args(words)
+    parser, own, module = _parsers(words)
+    args, extra = parser.parse_known_args(words)
+    if extra:
+        (own or parser).error(f"unrecognized arguments: {' '.join(extra)}")
     if module is None:
-        parser.print_help()
+        parser.print_help(sys.stderr)
         return 2
     return module.run(args)
 
 
-def _parser(words: list[str]) -> tuple[argparse.ArgumentParser, Command | None]:
+def _parsers(words: list[str]) -> tuple[_Parser, _Parser | None, Command | None]:
+    """The parser of all commands, the one of the command that is asked for, and its module."""
     parser = _Parser(prog="lz", description="LayerZero: rules decide which kernel runs each operation.")
     parser.add_argument("--version", action="version", version=f"layerzero {__version__}")
     parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     chosen = next((word for word in words if not word.startswith("-")), None)
     found: Command | None = None
+    own: _Parser | None = None
     for name, help in COMMANDS:
         module = cast(Command, import_module(f"layerzero.cli.{name}")) if name == chosen else None
         description = None if module is None else module.__doc__
         formatter = argparse.RawDescriptionHelpFormatter
-        own = commands.add_parser(name, help=help, description=description, formatter_class=formatter)
+        added = commands.add_parser(name, help=help, description=description, formatter_class=formatter)
         if module is not None:
-            found = module
+            own, found = added, module
             module.add_arguments(own)
             own.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    return parser, found
+    return parser, own, found
 
 
 class _Parser(argparse.ArgumentParser):
@@ -110,18 +114,21 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}{_nearest(message)}\ntry `{self.prog} --help`", file=sys.stderr)
+        print(f"{self.prog}: {message}{self._nearest(message)}\ntry `{self.prog} --help`", file=sys.stderr)
         raise SystemExit(2)
 
+    def _nearest(self, message: str) -> str:
+        """A hint for a mistyped command or option."""
+        from layerzero.syntax.suggest import did_you_mean
 
-def _nearest(message: str) -> str:
-    """A hint for a mistyped command."""
-    if "invalid choice" not in message:
-        return ""
-    from layerzero.syntax.suggest import did_you_mean
-
-    hint = did_you_mean(message.split("'")[1], [name for name, _ in COMMANDS])
-    return f"; {hint}" if hint else ""
+        if message.startswith("argument COMMAND: invalid choice"):
+            hint = did_you_mean(message.split("'")[1], [name for name, _ in COMMANDS])
+        elif message.startswith("unrecognized arguments: -"):
+            options = [option for action in self._actions for option in action.option_strings]
+            hint = did_you_mean(message.split()[2].partition("=")[0], options)
+        else:
+            hint = ""
+        return f"; {hint}" if hint else ""
 
 
 # ---------------------------------------------------------------- what can go wrong outside

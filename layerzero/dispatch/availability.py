@@ -115,8 +115,8 @@ def unavailable(kernel: Kernel, packages: Mapping[str, str], devices: Sequence[M
         yield device
     if kernel.adapter is None:
         yield "no adapter: its facts serve offline decisions"
-    elif not _module_exists(kernel.adapter.partition(":")[0]):
-        yield f"the module of its adapter `{kernel.adapter}` does not exist"
+    elif not _package_exists(kernel.adapter.partition(":")[0]):
+        yield f"there is no package for its adapter `{kernel.adapter}`"
 
 
 def package_problem(packages: Mapping[str, str], line: PackageLine) -> str | None:
@@ -157,9 +157,9 @@ def _is_true(condition: Expression, device: Mapping[str, Value], lookups: Lookup
     return fields_of(condition) <= device.keys() and holds(condition, lookups) is True
 
 
-def _module_exists(module: str) -> bool:
-    """Whether an import would find the module; only the packages around it are imported."""
+def _package_exists(module: str) -> bool:
+    """Whether there is the package that an adapter lives in; looking further would import it."""
     try:
-        return find_spec(module) is not None
+        return find_spec(module.partition(".")[0]) is not None
     except (ImportError, ValueError):
         return False

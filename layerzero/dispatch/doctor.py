@@ -22,8 +22,11 @@ from layerzero.check import Checked
 from layerzero.check.expressions import Value
 from layerzero.check.program import Kernel, Program
 from layerzero.dispatch.availability import package_problem
+from layerzero.errors import PolicyError
 from layerzero.resources import cache_folder
+from layerzero.runtime.engine import Engine
 from layerzero.runtime.vocabulary import Vocabulary
+from layerzero.syntax.diagnostics import Diagnostic
 
 State = OneOf["ok", "note", "problem"]
 _SIGNS: Mapping[State, str] = {"ok": "ok", "note": "--", "problem": "!!"}
@@ -39,7 +42,7 @@ class Item:
     help: str = ""
 
     def __str__(self) -> str:
-        return f"{_SIGNS[self.state]} {self.area:<12} {self.text}" + (f"\n   {'':<12} {self.help}" if self.help else "")
+        return f"{_SIGNS[self.state]} {self.area:<14} {self.text}" + (f"\n   {'':<14} {self.help}" if self.help else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,16 @@ def examine(machine: ThisMachine, checked: Checked, policy: str, last_failure: s
     if checked.program is not None:
         items.extend(_packages(machine, checked.program))
     return Doctor(tuple(items))
+
+
+def diagnose(machine: ThisMachine, engine: Engine) -> Doctor:
+    """The same for the policy in force in this process."""
+    try:
+        snapshot, status = engine.current(), engine.status()
+    except PolicyError as error:
+        findings = tuple(one for one in error.diagnostics if isinstance(one, Diagnostic))
+        return examine(machine, Checked(None, findings), "<shipped>", None if findings else str(error))
+    return examine(machine, Checked(snapshot.program, ()), status.policy or "<shipped>", status.last_failure)
 
 
 # ---------------------------------------------------------------- the machine
@@ -199,13 +212,15 @@ def _backend(
     found = sorted({f"{c.name} {packages[c.name]}" for k in kernels for c in _choices(k) if c.name in packages})
     offline = [kernel for kernel in here if kernel.adapter is None]
     for reason, ids in _grouped(broken):
-        yield Item(name, "problem", f"{', '.join(ids)}: {reason}", "reinstall the package, or quarantine the kernels")
+        yield Item(
+            f"{name}.*", "problem", f"{', '.join(ids)}: {reason}", "reinstall the package, or quarantine the kernels"
+        )
     count = f"{len(callable_here)} of {len(kernels)} kernels can be called"
     reasons = [reason for reason, _ in _grouped({k: why for k, why in lacking.items() if why})]
     if offline:
         reasons.append(f"no adapter for {', '.join(kernel.id for kernel in offline)}: offline decisions only")
     text = "; ".join([*([", ".join(found)] if found else []), count, *reasons])
-    yield Item(name, "ok" if callable_here else "note", text)
+    yield Item(f"{name}.*", "ok" if callable_here else "note", text)
 
 
 def _lacking(kernel: Kernel, packages: Mapping[str, str]) -> str:
