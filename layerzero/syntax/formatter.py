@@ -141,12 +141,7 @@ class _Layout:
                 after = max(part.span.end for part in (node.key, node.share, node.salt) if part)
                 return self._block(BREAK.join(parts), node, after, items, indent)
             case n.Arm(rules=rules) if rules:
-                head = f"arm {s.name(node.name.text)} {percentage(node.share)}"
-                if len(rules) == 1 and not self._comments_inside(node):
-                    line = f"{' ' * indent}{head} {{ {' '.join(rule_line(rules[0]).split(BREAK))} }}"
-                    if len(line) <= WIDTH:
-                        return [line]
-                return self._block(head, node, node.share.span.end, list(rules), indent)
+                return self._arm(node, indent)
             case n.Test():
                 items = sorted([node.subject, *node.expectations], key=lambda item: item.span.start)
                 return self._block(f"test {s.string(node.name.value)}", node, node.name.span.end, items, indent)
@@ -159,7 +154,7 @@ class _Layout:
         self, head: str, node: n.Node, after: int, items: list[Any], indent: int, separator: str = ""
     ) -> list[str]:
         """`head { ... }`; a comment directly behind the `{` stays there, one inside the head goes before it."""
-        before = [f"{' ' * indent}{comment.text}" for comment in self._take_before(after)]
+        before = self._lines_before(after, indent)
         opening = fill(f"{head} {{", indent)
         first = min((item.span.start for item in items), default=node.span.end)
         beside = self.comments[0] if self.comments else None
@@ -172,16 +167,31 @@ class _Layout:
             return [*before, *opening[:-1], f"{opening[-1]}}}"]
         return [*before, *opening, *body, f"{' ' * indent}}}"]
 
+    def _arm(self, node: n.Arm, indent: int) -> list[str]:
+        """On one line where it has one short rule and no comment."""
+        head = f"arm {s.name(node.name.text)} {percentage(node.share)}"
+        before = self._lines_before(node.share.span.end, indent)
+        if len(node.rules) == 1 and not self._comments_inside(node):
+            line = f"{' ' * indent}{head} {{ {rule_line(node.rules[0]).replace(BREAK, ' ')} }}"
+            if len(line) <= WIDTH:
+                return [*before, line]
+        return [*before, *self._block(head, node, node.share.span.end, list(node.rules), indent)]
+
+    def _lines_before(self, end: int, indent: int) -> list[str]:
+        """The comments inside the head of a block: they go above it."""
+        return [f"{' ' * indent}{comment.text}" for comment in self._take_before(end)]
+
     def _assignments(self, node: n.Context | n.Device, indent: int) -> list[str]:
         """On one line if it fits, else filled lines; one to a line where comments stand between them."""
         head = f"{type(node).__name__.lower()} {s.name(node.name.text)}"
+        before = self._lines_before(node.name.span.end, indent)
         if not node.assignments or self._comments_inside(node):
-            return self._block(head, node, node.name.span.end, list(node.assignments), indent, ",")
+            return [*before, *self._block(head, node, node.name.span.end, list(node.assignments), indent, ",")]
         inner = s.assignments(node.assignments)
         line = f"{' ' * indent}{head} {{ {inner.replace(BREAK, ' ')} }}"
         if len(line) <= WIDTH:
-            return [line]
-        return [f"{' ' * indent}{head} {{", *fill(inner, indent + _STEP, 0), f"{' ' * indent}}}"]
+            return [*before, line]
+        return [*before, f"{' ' * indent}{head} {{", *fill(inner, indent + _STEP, 0), f"{' ' * indent}}}"]
 
     def _comments_inside(self, node: n.Node) -> bool:
         return bool(self.comments) and self.comments[0].span.start < node.span.end

@@ -6,7 +6,7 @@ RESERVED = frozenset("and or not in like if else when true false null has min ma
 
 # What may follow a condition, and so wins over a name directly after an open `..`.
 AFTER_OPEN_RANGE = frozenset(
-    """policy import field attribute operation extend backend alias context device define quarantine lock allow deny boost
-    order experiment test require supports set source priority adapter needs optional view feature fallback as because
-    owner until given whenever expect arm guard""".split()
+    """policy import field attribute operation extend backend alias context device define quarantine lock allow deny
+    boost order experiment test require supports set source priority adapter needs optional view feature fallback as
+    because owner until given whenever expect arm guard""".split()
 )
