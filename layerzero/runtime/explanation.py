@@ -82,10 +82,10 @@ class Explanation:
         return explain_text(self.decision.program, self.proof)
 
     def to_dict(self) -> dict[str, Any]:
-        """The stable object `lz.decision/1`."""
-        from layerzero.semantics.decision_json import decision_json
+        """The stable object `lz.decision/1`, and the rest of the provenance beside it."""
+        from layerzero.semantics.explain_json import explain_json
 
-        return decision_json(self.decision.program, self.proof)
+        return explain_json(self.decision.program, self.proof)
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), ensure_ascii=False)

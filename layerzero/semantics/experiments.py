@@ -12,9 +12,7 @@ from layerzero.semantics.context import WrittenVersion
 BUCKETS = 10_000
 
 
-def enrol(
-    program: Program, values: Mapping[str, Value], given_fields: Collection[str] | None = None
-) -> dict[str, str]:
+def enrol(program: Program, values: Mapping[str, Value], given_fields: Collection[str] | None = None) -> dict[str, str]:
     """`{experiment: arm}` of the experiments that a context is enrolled in.
 
     Args:

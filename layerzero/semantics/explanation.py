@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal as OneOf
 
 from layerzero.check.expressions import Value
@@ -117,8 +118,8 @@ def _boosts(verdict: Verdict) -> list[Branch]:
 
 def _facts(program: Program, kernel: str) -> list[Branch]:
     facts = program.kernels[kernel]
-    read = [Branch(f"source: {source}", tone="quiet") for source in facts.sources]
-    return [Branch(f"facts at {facts.span}", tone="quiet"), *read]
+    sources = f", read from {'; '.join(facts.sources)}" if facts.sources else ""
+    return [Branch(f"facts at {facts.span}{sources}", tone="quiet")]
 
 
 # ---------------------------------------------------------------- the losers
@@ -129,7 +130,15 @@ def _others(program: Program, proof: Proof) -> Branch | None:
     if not others:
         return None
     others.sort(key=lambda verdict: (_STAGE_ORDER[verdict.stage], -(verdict.score or 0.0), verdict.kernel))
-    return Branch("why not the others", tuple(_kernel(program, proof, verdict) for verdict in others))
+    lines: list[Branch] = []
+    for (stage, reasons), group in groupby(others, key=lambda verdict: (verdict.stage, verdict.reasons)):
+        alike = list(group)
+        if stage in ("lock", "allow") and len(alike) > 1:  # one rule removed them all: it is said once
+            names = ", ".join(verdict.kernel for verdict in alike)
+            lines.append(Branch(f"{names}: {_STAGE_WORDS[stage]}", tuple(map(_reason, reasons)), "bad", folded=True))
+        else:
+            lines.extend(_kernel(program, proof, verdict) for verdict in alike)
+    return Branch("why not the others", tuple(lines))
 
 
 _STAGE_ORDER = {"chosen": 0, "fallback": 0, "outranked": 1, "deny": 2, "allow": 3, "lock": 4, "infeasible": 5}
@@ -146,13 +155,15 @@ _STAGE_WORDS = {
 
 def _kernel(program: Program, proof: Proof, verdict: Verdict) -> Branch:
     lines = [_reason(reason) for reason in verdict.reasons]
+    text = f"{verdict.kernel}: {_STAGE_WORDS[verdict.stage]}"
     if verdict.score is not None:
-        lines.extend((Branch(arithmetic(verdict)), *_boosts(verdict)))
+        text = f"{text}, {arithmetic(verdict)}"
+        lines.extend(_boosts(verdict))
     if verdict.stage == "outranked" and proof.kernel is not None:
         lines.append(Branch(_lost_by(proof, verdict, proof.verdicts[proof.kernel])))
     lines.extend(_facts(program, verdict.kernel))
     tone: Tone = "plain" if verdict.stage in ("outranked", "chosen", "fallback") else "bad"
-    return Branch(f"{verdict.kernel}: {_STAGE_WORDS[verdict.stage]}", tuple(lines), tone, folded=True)
+    return Branch(text, tuple(lines), tone, folded=True)
 
 
 def _lost_by(proof: Proof, verdict: Verdict, winner: Verdict) -> str:
@@ -168,12 +179,12 @@ def _lost_by(proof: Proof, verdict: Verdict, winner: Verdict) -> str:
 
 
 def _reason(reason: Reason) -> Branch:
-    lines = [Branch(f"at {reason.at}", tone="quiet")]
+    lines = []
     if reason.because:
         lines.append(Branch(f"because {reason.because}"))
     if reason.missing:
         lines.append(Branch(f"unknown, for want of {', '.join(reason.missing)}", tone="warn"))
-    return Branch(reason_line(reason), tuple(lines), "bad")
+    return Branch(f"{reason_line(reason)}, at {reason.at}", tuple(lines), "bad")
 
 
 def reason_line(reason: Reason) -> str:
@@ -212,10 +223,16 @@ def spell(value: Value | None) -> str:
 def _context(program: Program, proof: Proof) -> Branch | None:
     view = proof.scope.view
     asserted = {} if view is None else asserted_values(program, program.operations[proof.scope.operation].views[view])
-    lines = []
+    operation = program.operations[proof.scope.operation]
+    own = {*operation.needs, *operation.optional}
+    parts: dict[str, list[str]] = {"given": [], f"from {proof.scope}": [], "defaults": []}
     for name, value in sorted(proof.values.items()):
-        origin = "given" if name in proof.given else f"from {proof.scope}" if name in asserted else "default"
-        lines.append(Branch(f"{name} = {spell(value)} ({origin})"))
+        origin = "given" if name in proof.given else f"from {proof.scope}" if name in asserted else "defaults"
+        if origin != "defaults" or name in own:  # a default of another operation's field says nothing here
+            parts[origin].append(f"{name} = {spell(value)}")
+    lines: list[Branch] = []
+    for origin, texts in parts.items():
+        lines.extend(Branch(f"{origin}: {line}") for line in _filled(texts))
     if proof.views:
         lines.append(Branch(f"views: {', '.join(proof.views)}"))
     if proof.features:
@@ -225,6 +242,18 @@ def _context(program: Program, proof: Proof) -> Branch | None:
     return Branch("context", tuple(lines), folded=True) if lines else None
 
 
+def _filled(texts: list[str], width: int = 88) -> Iterator[str]:
+    """Texts joined by commas, in lines of about one width."""
+    line = ""
+    for text in texts:
+        if line and len(line) + len(text) > width:
+            yield line
+            line = ""
+        line = f"{line}, {text}" if line else text
+    if line:
+        yield line
+
+
 def _rules(title: str, rules: Iterable[AppliedRule]) -> Branch | None:
     lines = tuple(_rule(applied) for applied in rules)
     return Branch(title, lines, folded=True) if lines else None
@@ -232,18 +261,17 @@ def _rules(title: str, rules: Iterable[AppliedRule]) -> Branch | None:
 
 def _rule(applied: AppliedRule) -> Branch:
     rule = applied.rule
-    lines = [Branch(f"at {rule.span}", tone="quiet")]
-    if applied.kernels:
+    lines: list[Branch] = []
+    if applied.kernels and len(applied.kernels) <= 8:
         lines.append(Branch(f"concerns {', '.join(sorted(applied.kernels))}"))
-    if rule.because:
-        lines.append(Branch(f"because {rule.because}"))
+    elif applied.kernels:
+        lines.append(Branch(f"concerns {len(applied.kernels)} kernels"))
     if applied.missing:
         effect = "applies all the same" if applied.applied else "does not apply"
         lines.append(Branch(f"unknown, for want of {', '.join(applied.missing)}: {effect}", tone="warn"))
     if applied.note:
         lines.append(Branch(applied.note, tone="warn"))
-    name = f"{rule.name}: " if rule.named else ""
-    return Branch(f"{name}{rule.span.text}", tuple(lines), "plain" if applied.applied else "quiet")
+    return Branch(f"{rule.span.text}, at {rule.span}", tuple(lines), "plain" if applied.applied else "quiet")
 
 
 def _texts(title: str, texts: tuple[str, ...], tone: Tone) -> Branch | None:

@@ -121,5 +121,3 @@ class Outcome:
     def of(cls, proof: Proof) -> Outcome:
         error = proof.error.code if proof.error else None
         return cls(proof.kernel, proof.score, proof.degraded, proof.locked_by, proof.ordered_by, error)
-
-

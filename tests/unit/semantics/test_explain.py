@@ -40,9 +40,10 @@ def test_the_tree_names_winner_losers_rules_and_places() -> None:
         "chosen: k.a (the <fast> one)",
         "score 255 = priority 85 x 1.5 x 2",
         "x 1.5 by faster, <text>:11:1",
-        "source: k/a.cu @ 1.4",
-        "s = <script> (given)",
-        "n = 5 (default)",
+        "read from k/a.cu @ 1.4",
+        "given: s = <script>",
+        "defaults: ",
+        "n = 5",
         "views: low",
         "requirement: wanted n > 50, got n = 5",
         "at <text>:7:28",
@@ -87,7 +88,7 @@ def test_an_error_and_a_degraded_decision_say_so_first() -> None:
 def test_the_short_answer_has_the_arithmetic_and_the_rules_that_applied() -> None:
     text = "\n".join(draw(why(program(TEXT), decided(TEXT, {"s": "<script>"}))))
     assert "score 255 = priority 85 x 1.5 x 2" in text
-    assert "no_c: deny k.c" in text
+    assert "deny k.c" in text
     assert "k.b" not in text
 
 
