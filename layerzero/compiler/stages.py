@@ -53,8 +53,9 @@ class Stages:
         ordered_by = self.names(orders)
         if not candidates:
             return self.fallback(applied, ordered_by)
-        chosen = min(bits(candidates), key=lambda kernel: self.rank(applied, orders, kernel))
-        return Outcome(self.lowered.kernels[chosen], self.score(applied, chosen), False, locked_by, ordered_by)
+        scores = self.scores(applied, candidates)
+        chosen = min(scores, key=lambda kernel: self.rank(applied, orders, kernel, scores[kernel]))
+        return Outcome(self.lowered.kernels[chosen], scores[chosen], False, locked_by, ordered_by)
 
     def sort(self, parts: int) -> Applied:
         count = len(self.lowered.kernels)
@@ -89,18 +90,20 @@ class Stages:
 
     # ------------------------------------------------------------ score and order
 
-    def score(self, applied: Applied, kernel: int) -> float:
-        """The priority times the factors in ascending order, in doubles."""
+    def scores(self, applied: Applied, kernels: int) -> dict[int, float]:
+        """Each kernel's priority times the factors of its boosts in ascending order, in doubles."""
+        scores = {kernel: float(self.lowered.priorities[kernel]) for kernel in bits(kernels)}
         boosts = applied.of("boost")
-        factors = sorted(self.lowered.rules[rule].factor for rule, kernels in boosts.items() if kernels >> kernel & 1)
-        score = float(self.lowered.priorities[kernel])
-        for factor in factors:
-            score *= factor
-        return score
+        for rule in sorted(boosts, key=lambda rule: self.lowered.rules[rule].factor):
+            for kernel in bits(boosts[rule] & kernels):
+                scores[kernel] *= self.lowered.rules[rule].factor
+        return scores
 
-    def rank(self, applied: Applied, orders: list[int], kernel: int) -> tuple[tuple[int, ...], float, int, int]:
+    def rank(
+        self, applied: Applied, orders: list[int], kernel: int, score: float
+    ) -> tuple[tuple[int, ...], float, int, int]:
         positions = tuple(self.position(applied, order, kernel) for order in orders)
-        return positions, -self.score(applied, kernel), -self.lowered.priorities[kernel], kernel
+        return positions, -score, -self.lowered.priorities[kernel], kernel
 
     def position(self, applied: Applied, order: int, kernel: int) -> int:
         """The place of the first target that matches; one past the last where none does."""
@@ -127,7 +130,8 @@ class Stages:
         usable = 0 if self.lowered.strict else applied.feasible & ~union(applied.of("deny"))
         for kernel in self.lowered.fallback:
             if usable >> kernel & 1:
-                return Outcome(self.lowered.kernels[kernel], self.score(applied, kernel), True, (), ordered_by)
+                score = self.scores(applied, 1 << kernel)[kernel]
+                return Outcome(self.lowered.kernels[kernel], score, True, (), ordered_by)
         return Outcome(None, None, False, (), ordered_by, "no_kernel")
 
     def names(self, rules: list[int]) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ OPTIONAL = "shade, m, d, big, x, y, flag, hint, text, release, key"
 OPERATIONS = ("one", "two")
 VIEWS = {"one": ("left", "right"), "two": ("left",)}
 FEATURES = {"one": ("wide", "named"), "two": ("wide",)}
-KERNELS = "p.k0 p.k1 p.k2 q.k0 q.k1 q.k2 r.k0 r.k1 r.k2 s.k0 s.k1 safe.one safe.two".split()
+KERNELS = "p.k0 p.k1 q.k0 q.k1 q.k2 r.k0 r.k1 r.k2 s.k0 s.k1 safe.one safe.two".split()
 TEXTS = ("alpha", "beta", "al*ha", "", "alphabet")
 PATTERNS = ("al*", "*a", "?eta", "[ab]l*", "al\\\\*ha", "*", "[!a]*")
 VERSIONS = ("1.0", "1.9", "1.10", "2.0", "2.0rc1")
@@ -94,8 +94,9 @@ class Writer:
         written.extend(self.operation(name) for name in OPERATIONS)
         written.extend(self.backend(name) for name in ("p", "q"))
         written.extend(self.kernel(name) for name in KERNELS)
-        kinds = ["quarantine"] * 2 + ["lock"] * 3 + ["allow"] * 2 + ["deny"] * 2 + ["boost"] * 4 + ["order"] * 4
+        kinds = ["quarantine"] * 2 + ["lock"] * 3 + ["allow"] * 2 + ["deny"] * 2 + ["boost"] * 6 + ["order"] * 3
         written.extend(self.rule(kind) for kind in kinds if self.rng.random() < 0.75)
+        written.extend(self.contradiction() if self.rng.random() < 0.5 else ())
         written.append(self.experiment())
         return written
 
@@ -135,8 +136,8 @@ class Writer:
         return f"kernel {name} for {scopes} {{ {' '.join(lines)} set {', '.join(sets)} }}"
 
     def package(self) -> str:
-        first = f"{self.rng.choice(PACKAGES)} >={self.rng.choice(VERSIONS[:3])}"
-        return f"package {first}" + (f" | lib-c =={self.rng.choice(VERSIONS)}" if self.rng.random() < 0.6 else "")
+        first = f"{self.rng.choice(PACKAGES)} >={self.rng.choice(VERSIONS[:4])}"
+        return f"package {first}" + (f" | lib-c >={self.rng.choice(VERSIONS[:2])}" if self.rng.random() < 0.6 else "")
 
     def requirement(self) -> str:
         when = f" when {self.condition(1)}" if self.rng.random() < 0.3 else ""
@@ -146,7 +147,11 @@ class Writer:
         self.count += 1
         self.attributes = self.rng.random() < 0.25
         scope = self.scope() if self.rng.random() < 0.7 else ""
-        clauses = [f"when {self.condition(2)}"] if self.rng.random() < 0.85 else []
+        clauses = (
+            [f"when {self.condition(self.rng.choice((1, 1, 2)))}"]
+            if self.rng.random() < (0.5 if kind == "order" else 0.85)
+            else []
+        )
         if self.rng.random() < 0.15:
             clauses.append(f"until {self.rng.choice(('2026-05-31', '2026-06-01', '2026-06-02'))}")
         # Orders mostly share a rank, so that some of them disagree.
@@ -167,14 +172,21 @@ class Writer:
         if kind == "allow":
             return self.rng.choice(("{p, q, safe}", "{p, r.k0}", "{q, r, s}", "*", "{r.*, s.k0}"))
         if kind == "boost":
-            return f"{self.target()} by {self.rng.choice(('0', '0.1', '0.3', '1.1', '1.5', '2', '3', '0.7', '1e3'))}"
+            return f"{self.target()} by {self.rng.choice(('0', '0.1', '0.3', '1.1', '1.3', '0.7', '3', '0.9', '1e3'))}"
         return self.target()
 
     def target(self) -> str:
-        return self.rng.choice(("p", "q", "r", "*.k0", "*.k1", "{p.k0, r}", "{q.*, s.k1}", "p.k1", "r.k2", "s", "*"))
+        return self.rng.choice(
+            ("p", "q", "r", "*", "*.k0", "*.k1", "{p.k0, r}", "{q.*, s.k1}", "p.k1", "r.k2", "s", "*")
+        )
 
     def scope(self) -> str:
         return "for " + self.rng.choice(("one", "one", "two", "one.left", "one.left, one.right", "one.right, two"))
+
+    def contradiction(self) -> list[str]:
+        """Two orders that disagree wherever both apply."""
+        ranks = [("p", "q", "r", "s"), ("{r, s}", "q", "p")]
+        return [f"order {' > '.join(one)} when {self.flag()} as against_{i}" for i, one in enumerate(ranks)]
 
     def experiment(self) -> str:
         rules = " ".join(self.rule(self.rng.choice(("boost", "deny", "lock", "order", "quarantine"))) for _ in range(2))
@@ -308,7 +320,7 @@ def _machine(rng: random.Random, program: Program) -> tuple[Environment, Program
     packages = {name: rng.choice(VERSIONS) for name in (*PACKAGES, "lib-c") if rng.random() < (0.3 if offline else 0.8)}
     broken = {name: "does not import" for name in packages if rng.random() < 0.15}
     missing = {"r.k2": "not built"} if rng.random() < 0.3 else {}
-    breakers = {rng.choice(KERNELS[:11]): "too many errors"} if rng.random() < 0.5 else {}
+    breakers = {rng.choice(KERNELS[:10]): "too many errors"} if rng.random() < 0.5 else {}
     return Environment(packages, broken, missing, breakers, assume_packages=offline, today=TODAY), program
 
 
@@ -319,7 +331,7 @@ _CHOICES: dict[str, tuple[Value | None, ...]] = {
     "n": (*_NUMBERS, 40, 41, 42, 64),
     "m": (*_NUMBERS[1:], None, None, None),
     "d": (*_NUMBERS[2:], 40, None, None, None, None, None, None),
-    "big": (*_NUMBERS, 2**62, 2**63 - 1, -(2**63), -1, None, None, None, None, None),
+    "big": (0, 1, 4, 5, 10, 16, 2**62, 2**63 - 1, 2**63 - 2, -(2**63), -1, None, None, None),
     "x": (0.0, 0.5, 1.0, 3.5, 4.0, 8.0, 12.5, 20.0, -1.5, 1e308, float("nan"), float("inf"), None, None, None),
     "y": (0.0, 0.25, 0.5, 0.75, 0.9999, 1.0, None),
     "flag": (True, False, True, False, None),
@@ -338,7 +350,7 @@ def _context(
     rng: random.Random, fixed: Mapping[str, Value | None]
 ) -> tuple[str, Mapping[str, Value], Mapping[str, str]]:
     drawn = {name: _value(rng, name) for name in _CHOICES} | dict(fixed)
-    if rng.random() < 0.03:
+    if rng.random() < 0.05:
         drawn[rng.choice(("n", "mode"))] = None
         drawn |= fixed
     values = {name: value for name, value in drawn.items() if value is not None}

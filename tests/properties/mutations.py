@@ -300,38 +300,38 @@ def _(original: Any, self: Any, applied: Any, candidates: int) -> Any:
 # ---------------------------------------------------------------- score and order
 
 
-def _score(sort: Callable[[list[float]], list[float]]) -> Callable[..., Any]:
-    def score(original: Any, self: Any, applied: Any, kernel: int) -> float:
-        boosts = applied.of("boost")
-        factors = [self.lowered.rules[rule].factor for rule, kernels in boosts.items() if kernels >> kernel & 1]
-        found = float(self.lowered.priorities[kernel])
-        for factor in sort(factors):
-            found *= factor
-        return found
+def _scores(sort: Callable[[list[float]], list[float]]) -> Callable[..., Any]:
+    def scores(original: Any, self: Any, applied: Any, kernels: int) -> dict[int, float]:
+        found = original(self, replace(applied, rules={}), kernels)
+        for kernel in found:
+            boosts = applied.of("boost").items()
+            for factor in sort([self.lowered.rules[rule].factor for rule, about in boosts if about >> kernel & 1]):
+                found[kernel] *= factor
+        return dict(found)
 
-    return score
+    return scores
 
 
-replaces(Stages, "score", "factors are multiplied in descending order")(_score(lambda all: sorted(all, reverse=True)))
-replaces(Stages, "score", "only the strongest boost counts")(_score(lambda all: sorted(all)[-1:]))
-replaces(Stages, "score", "a boost by 0 is no boost")(_score(lambda all: sorted(one for one in all if one)))
+replaces(Stages, "scores", "factors are multiplied in descending order")(_scores(lambda all: sorted(all, reverse=True)))
+replaces(Stages, "scores", "only the strongest boost counts")(_scores(lambda all: sorted(all)[-1:]))
+replaces(Stages, "scores", "a boost by 0 is no boost")(_scores(lambda all: sorted(one for one in all if one)))
 
 
 @replaces(Stages, "rank", "ties go to the larger id")
-def _(original: Any, self: Any, applied: Any, orders: Any, kernel: int) -> Any:
-    *before, last = original(self, applied, orders, kernel)
+def _(original: Any, self: Any, *arguments: Any) -> Any:
+    *before, last = original(self, *arguments)
     return (*before, -last)
 
 
 @replaces(Stages, "rank", "equal scores do not ask for the priority")
-def _(original: Any, self: Any, applied: Any, orders: Any, kernel: int) -> Any:
-    positions, score, _, last = original(self, applied, orders, kernel)
+def _(original: Any, self: Any, *arguments: Any) -> Any:
+    positions, score, _, last = original(self, *arguments)
     return positions, score, 0, last
 
 
 @replaces(Stages, "rank", "score before order")
-def _(original: Any, self: Any, applied: Any, orders: Any, kernel: int) -> Any:
-    positions, score, priority, last = original(self, applied, orders, kernel)
+def _(original: Any, self: Any, *arguments: Any) -> Any:
+    positions, score, priority, last = original(self, *arguments)
     return score, positions, priority, last
 
 
@@ -373,7 +373,7 @@ def _(original: Any, self: Any, applied: Any, ordered_by: Any) -> Any:
     if found.kernel is None or not usable:
         return found
     best = min(usable, key=lambda kernel: self.lowered.priorities[kernel])
-    return replace(found, kernel=self.lowered.kernels[best], score=self.score(applied, best))
+    return replace(found, kernel=self.lowered.kernels[best], score=self.scores(applied, 1 << best)[best])
 
 
 # ---------------------------------------------------------------- the tree
