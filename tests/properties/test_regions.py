@@ -7,7 +7,7 @@ from functools import reduce
 from hypothesis import HealthCheck, given, settings, strategies as st
 from packaging.version import Version
 
-from layerzero.check import program_from_text
+from layerzero.check import load_text, program_from_text
 from layerzero.check.expressions import (
     FLOAT,
     INT,
@@ -35,8 +35,9 @@ from layerzero.check.expressions import (
 from layerzero.check.program import Scope
 from layerzero.regions import formula as f
 from layerzero.regions.region import Nowhere, Region, Witness
+from layerzero.regions.simplify import readable
 from layerzero.regions.space import Space
-from layerzero.regions.translate import Truths
+from layerzero.regions.translate import TooComplexError, Truths
 from layerzero.semantics.context import complete
 from layerzero.semantics.evaluate import Lookups, holds
 from layerzero.semantics.experiments import enrol
@@ -44,8 +45,7 @@ from layerzero.semantics.values import UNKNOWN, Truth
 from layerzero.syntax.source import Source, Span
 
 SPAN = Span(Source("<test>", "x"), 0, 1)
-PROGRAM = program_from_text(
-    """
+DECLARED = """
     field n: int in 0..12
     field m: int in -5..5
     field big: int
@@ -61,9 +61,8 @@ PROGRAM = program_from_text(
     operation work { needs n, e view small when n < 4 }
     kernel k.one for work { }
     experiment trial on s share 50% { arm one 50% arm two 50% }
-    """,
-    prelude=False,
-)
+"""
+PROGRAM = program_from_text(DECLARED, prelude=False)
 SPACE = Space(PROGRAM, PROGRAM.operations["work"])
 PROFILE = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -254,8 +253,7 @@ def test_boxes_make_up_the_region(condition: Expression, samples: list[Lookups])
     region = Region.of(SPACE, condition)
     try:
         boxes = region.boxes(limit=200)
-    except Exception as error:
-        assert type(error).__name__ == "TooComplexError"
+    except TooComplexError:
         return
     union = f.any_of(f.all_of(f.literal(d, values) for d, values in box.items()) for box in boxes)
     for sample in samples:
@@ -268,3 +266,21 @@ def test_every_completed_context_fulfils_the_axioms(sample: Lookups) -> None:
     everything = reduce(lambda a, b: And((a, b), span=SPAN), [HasField(name, span=SPAN) for name in PROGRAM.fields])
     for axiom in SPACE.axioms(SPACE.where(everything)):
         assert f.holds_in(axiom, sample)
+
+
+@PROFILE
+@given(conditions, st.sampled_from([Truths.TRUE, Truths.NOT_TRUE]), st.lists(lookups(), min_size=1, max_size=5))
+def test_a_region_reads_as_a_condition_that_means_it(
+    condition: Expression, wanted: Truths, samples: list[Lookups]
+) -> None:
+    region = Region.of(SPACE, condition, wanted)
+    try:
+        written = readable(region, limit=40)
+    except TooComplexError:
+        return
+    checked = load_text(f"{DECLARED}\ndeny k.one for work when {written.text} as probe", prelude=False)
+    assert checked.program is not None, f"{written.text}: {[d.message for d in checked.diagnostics]}"
+    if written.exact:
+        again = next(rule.condition for rule in checked.program.rules if rule.name == "probe")
+        for sample in samples:
+            assert (holds(again, sample) is True) == region.contains(sample), written.text
