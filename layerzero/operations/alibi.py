@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layerzero.operations.call import Call, ParameterRole, Parameters
-from layerzero.operations.tensors import check_count, common_fields, dtype_name, error
+from layerzero.operations.tensors import ambient_fields, check_count, dtype_name, error
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +42,6 @@ def read(
     if device is not None:
         kwargs["device"] = torch.device(device)
     example = torch.empty(0, dtype=dtype or torch.float32, device=device or "cpu")
-    context = common_fields(dtype_name("dtype", example), example)
-    context |= {"q_heads": num_heads, "q_len": q_len, "kv_len": kv_len}
+    context = ambient_fields(example.device)
+    context |= {"dtype": dtype_name("dtype", example), "q_heads": num_heads, "q_len": q_len, "kv_len": kv_len}
     return Call(OPERATION, context, (num_heads, q_len, kv_len), kwargs)

@@ -16,6 +16,8 @@ def row_fields(argument: str, *tensors: Tensor) -> dict[str, Value]:
     x = tensors[0]
     check_tensor(argument, x, "[..., hidden_size]", *range(1, 9))
     fields = common_fields(dtype_name(argument, x), *tensors)
-    fields["hidden_size"] = x.shape[-1]
-    fields["rows"] = x.numel() // x.shape[-1] if x.shape[-1] else 0
+    columns = x.shape[-1]
+    fields["rows"] = x.numel() // columns if columns else 0
+    if columns:  # rows without columns are no rows
+        fields["hidden_size"] = columns
     return fields

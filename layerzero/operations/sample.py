@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layerzero.operations.call import OPERAND, Call, ParameterRole, Parameters
+from layerzero.operations.call import Call, ParameterRole, Parameters
 from layerzero.operations.tensors import (
     check_count,
     check_number,
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 OPERATION = "sample"
 
-_LOGITS = ParameterRole((*OPERAND, "dtype", "batch", "vocab"))
-_TEMPERATURE = ParameterRole(("temperature",))
+# Tokens have no gradient, so `requires_grad` is no field of sampling.
+_LOGITS_FIELDS = ("device", "device_name", "sm", "contiguous", "inner_contiguous", "dtype", "batch", "vocab")
+_LOGITS = ParameterRole(_LOGITS_FIELDS)
+_TEMPERATURE = ParameterRole(("temperature",), ("temperature",))
 _GENERATOR = ParameterRole(("has_generator",), ("generator",))
 
 # The method is the name of the public call: each sets field `method` and demands the feature of that name.
@@ -39,7 +41,7 @@ TOPP_PARAMETERS: Parameters = {
     "generator": _GENERATOR,
 }
 GREEDY_PARAMETERS: Parameters = {
-    "logits": ParameterRole((*OPERAND, "dtype", "batch", "vocab", "method"), ("greedy",)),
+    "logits": ParameterRole((*_LOGITS_FIELDS, "method"), ("greedy",)),
 }
 
 
@@ -77,14 +79,11 @@ def _read(logits: Tensor, method: str, temperature: float, generator: torch.Gene
     if temperature == 0:
         raise error("temperature", "a number above 0 (`sample_greedy` takes the likeliest)", repr(temperature))
     context = common_fields(dtype_name("logits", logits), logits)
-    context |= {
-        "batch": logits.shape[0] if logits.ndim == 2 else 1,
-        "vocab": vocab,
-        "method": method,
-        "temperature": float(temperature),
-        "has_generator": generator is not None,
-    }
+    del context["requires_grad"]
+    context |= {"batch": logits.shape[0] if logits.ndim == 2 else 1, "vocab": vocab, "method": method}
     kwargs: dict[str, Any] = {"method": method}
+    if method != "greedy":
+        context |= {"temperature": float(temperature), "has_generator": generator is not None}
     if temperature != 1.0:
         kwargs["temperature"] = temperature
     if generator is not None:

@@ -112,13 +112,21 @@ def common_fields(dtype: str, *operands: Tensor) -> dict[str, Value]:
     """The fields that every operation has; `operands` are the tensors that a kernel walks through, on one device."""
     import torch
 
-    device = operands[0].device
     return {
-        **device_fields(device),
+        **ambient_fields(operands[0].device),
         "dtype": dtype,
         "contiguous": all(t.is_contiguous() for t in operands),
         "inner_contiguous": all(t.stride(-1) == 1 or t.shape[-1] < 2 for t in operands if t.ndim),
         "requires_grad": torch.is_grad_enabled() and any(t.requires_grad for t in operands),
+    }
+
+
+def ambient_fields(device: torch.device) -> dict[str, Value]:
+    """The device, and what torch is set to do on it."""
+    import torch
+
+    return {
+        **device_fields(device),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "graph_capture": device.type == "cuda" and torch.cuda.is_current_stream_capturing(),
     }
