@@ -6,14 +6,17 @@ and all files of a folder without any header together. Exit code 1 where there i
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
 from layerzero import __version__
 from layerzero.check import Checked, load
+from layerzero.check.loader import TEST_SUFFIX, Root, installed_catalogs, shipped_files
+from layerzero.cli.covered import files_of, tested_files
 from layerzero.cli.output import code_of, counted, print_findings, print_json, style
 from layerzero.cli.programs import add_json, add_paths, add_program_options, catalogs, checked, day, roots, today
 from layerzero.errors import ArgumentError
@@ -34,9 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.explain is not None:
         return explain(args.explain, args.json)
-    programs = list(_programs(args))
+    programs = roots(args.paths, tests=True)
     doubts: list[str] = []
-    findings = once(finding for one in programs for finding in findings_of(one, today(args), args.fast, doubts))
+    loaded = _loaded(args, programs) if args.paths else [checked(args, ())]
+    findings = once(finding for one in loaded for finding in findings_of(one, today(args), args.fast, doubts))
     if args.json:
         from layerzero.syntax.report_formats import to_json
 
@@ -46,15 +50,24 @@ def run(args: argparse.Namespace) -> int:
 
         print_json(to_sarif(findings, __version__))
     else:
-        _print(findings, len(programs), doubts)
+        _print(findings, max(len(programs), 1), doubts)
     return code_of(findings)
 
 
-def _programs(args: argparse.Namespace) -> Iterable[Checked]:
-    if not args.paths:
-        yield checked(args, ())
-    for root in roots(args.paths, tests=True):
-        yield load(root, prelude=not args.no_prelude, catalogs=catalogs(args))
+def _loaded(args: argparse.Namespace, programs: list[Root]) -> Iterator[Checked]:
+    """Each program but those that a test program without errors holds entirely: it has all their findings."""
+    trusted = catalogs(args)
+    other = frozenset(map(os.path.realpath, (*shipped_files(), *installed_catalogs(), *trusted)))
+    covered: set[tuple[Path, frozenset[str]]] = set()
+    for root in sorted(programs, key=lambda root: not root.name.endswith(TEST_SUFFIX)):
+        if (root.folder, files_of(root) - other) in covered:
+            continue
+        found = load(root, prelude=not args.no_prelude, catalogs=trusted)
+        if root.name.endswith(TEST_SUFFIX) and found.program is not None:
+            tested = tested_files(root, found.files)
+            if tested is not None:
+                covered.add((root.folder, tested - other))
+        yield found
 
 
 def findings_of(checked: Checked, today: date, fast: bool, doubts: list[str]) -> tuple[Diagnostic, ...]:
@@ -74,7 +87,7 @@ def once(findings: Iterable[Diagnostic]) -> list[Diagnostic]:
     found: dict[tuple[str, str, int, int], Diagnostic] = {}
     for finding in findings:
         span = finding.span
-        found.setdefault((str(Path(span.source.name).absolute()), finding.code, span.start, span.end), finding)
+        found.setdefault((os.path.realpath(span.source.name), finding.code, span.start, span.end), finding)
     return sorted(found.values(), key=lambda one: (one.span.source.name, one.span.start, one.code))
 
 

@@ -7,6 +7,7 @@ Exit codes: 0 fine, 1 findings, failed tests or decisions with an error, 2 usage
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import sys
@@ -49,6 +50,8 @@ class Command(Protocol):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; never raises, unless `--debug` asks to see an internal error."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        gc.set_threshold(200_000, 20, 20)  # a short process that builds large trees gains a tenth
     _accept_any_text()
     debug = "--debug" in words
     try:
