@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from layerzero.check.facts import build_attributes, build_fields, build_kernels, build_operations, declare_types
 from layerzero.check.infer import Inference
 from layerzero.check.names import Names, Unit, collect
-from layerzero.check.program import Aliases, Program
+from layerzero.check.program import Aliases, Attribute, Field, Kernel, Operation, Program
 from layerzero.check.report import Report
 from layerzero.check.rules import build_bundles, build_experiments, build_rules, build_tests
 from layerzero.syntax import nodes
@@ -37,10 +37,7 @@ def check(units: Sequence[Unit], earlier: Sequence[Diagnostic] = ()) -> Checked:
     header = _header(names)
     declare_types(names)
     inference = Inference(names)
-    fields = build_fields(names, inference)
-    attributes = build_attributes(names, inference)
-    operations = build_operations(names, inference)
-    kernels = build_kernels(names, inference, operations)
+    facts = _facts(units, names, inference)
     rules = build_rules(names, inference)
     contexts, devices = build_bundles(names, inference)
     experiments = build_experiments(names)
@@ -53,10 +50,10 @@ def check(units: Sequence[Unit], earlier: Sequence[Diagnostic] = ()) -> Checked:
         version=_version(header),
         strict=header.strict if header else False,
         standalone=header.standalone if header else False,
-        fields=fields,
-        attributes=attributes,
-        operations=operations,
-        kernels=kernels,
+        fields=facts.fields,
+        attributes=facts.attributes,
+        operations=facts.operations,
+        kernels=facts.kernels,
         rules=tuple(rules),
         experiments=experiments,
         contexts=contexts,
@@ -65,6 +62,51 @@ def check(units: Sequence[Unit], earlier: Sequence[Diagnostic] = ()) -> Checked:
         tests=tuple(tests),
     )
     return Checked(program, report.ordered)
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What rules are checked against. `files` keeps the trees alive whose identity is the key of the memo."""
+
+    fields: dict[str, Field]
+    attributes: dict[str, Attribute]
+    operations: dict[str, Operation]
+    kernels: dict[str, Kernel]
+    findings: tuple[Diagnostic, ...]
+    files: tuple[nodes.File, ...]
+    defines: dict[str, nodes.Define]  # that the facts use
+
+
+_FACTS = (nodes.Field, nodes.Attribute, nodes.Operation, nodes.Extend, nodes.Backend, nodes.Kernel, nodes.Alias)
+_MEMO_SIZE = 4
+_memo: dict[tuple[object, ...], _Facts] = {}
+
+
+def _facts(units: Sequence[Unit], names: Names, inference: Inference) -> _Facts:
+    """The facts of a program; those of the same files and defines are checked once in a process.
+
+    Only files that declare facts count, and the defines that these use. Another define cannot change facts that are
+    right without it: no name in them is open, and a define that hides one is reported before.
+    """
+    declaring = [unit for unit in units if any(isinstance(one, _FACTS) for one in unit.file.statements)]
+    key = tuple(sorted((id(unit.file), unit.trusted) for unit in declaring))
+    known = _memo.get(key)
+    if known is not None and all(names.defines.get(name) is define for name, define in known.defines.items()):
+        names.report.extend(known.findings)
+        return known
+    before = names.report.ordered
+    fields = build_fields(names, inference)
+    attributes = build_attributes(names, inference)
+    operations = build_operations(names, inference)
+    kernels = build_kernels(names, inference, operations)
+    findings = tuple(one for one in names.report.ordered if one not in before)
+    files, used = tuple(unit.file for unit in declaring), {name: names.defines[name] for name in inference.expanded}
+    facts = _Facts(fields, attributes, operations, kernels, findings, files, used)
+    if not names.report.failed:
+        while len(_memo) >= _MEMO_SIZE:
+            _memo.pop(next(iter(_memo)), None)
+        _memo[key] = facts
+    return facts
 
 
 def _header(names: Names) -> nodes.Policy | None:

@@ -41,6 +41,11 @@ class Inference:
     def report(self) -> Report:
         return self.names.report
 
+    @property
+    def expanded(self) -> frozenset[str]:
+        """The defines that have been used so far, directly or in one another."""
+        return frozenset(name for name, _ in self._expanded)
+
     def condition(self, node: nodes.Expression, kernel: bool = True) -> Expression | None:
         """A bool expression, or None with the reason reported. `kernel` says whether `kernel.X` has a meaning here."""
         found = self.expression(node)
@@ -70,7 +75,7 @@ class Inference:
         """Type the defines that nothing has used. A bare enum member gets its type from its use, so any may stand."""
         members = dict.fromkeys(member for kind in self.names.types.values() for member in kind.members)
         self._any_member = Type("enum", tuple(members))
-        used = {name for name, _ in self._expanded}
+        used = self.expanded
         for name, define in self.names.defines.items():
             if name not in used:
                 value = define.value

@@ -6,8 +6,9 @@ A program is its root file with everything that it imports, on top of the shippe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,7 +75,7 @@ def _has_header(path: Path) -> bool:
     source = read_source(path)
     if not isinstance(source, Source):
         return False
-    file, _ = parse_cached(source)
+    file, _ = _parse(source)
     return file is not None and any(isinstance(statement, nodes.Policy) for statement in file.statements)
 
 
@@ -145,7 +146,7 @@ def require(checked: Checked) -> Program:
 
 def _reading(catalogs: Sequence[Path | Source]) -> _Reading:
     """Start with the catalogs that the caller trusts, so that an import of one finds it trusted already."""
-    reading = _Reading(shipped={path.resolve() for path in shipped_files()})
+    reading = _Reading(shipped=_shipped_names())
     for catalog in catalogs:
         if isinstance(catalog, Source):
             reading.add(catalog, None, Layer.PRELUDE, None, True, ())
@@ -171,39 +172,46 @@ def _finish(reading: _Reading, prelude: bool, runtime: Sequence[Source]) -> Chec
     return Checked(checked.program, checked.diagnostics, tuple(str(path) for path in reading.paths))
 
 
-def shipped_files() -> Iterator[Path]:
-    """The prelude, the devices, the catalogs and the default rules that come with LayerZero."""
+@lru_cache(maxsize=1)
+def shipped_files() -> tuple[Path, ...]:
+    """The prelude, the devices, the catalogs and the default rules that come with LayerZero, as resolved paths."""
     folder = shipped("policies")
-    yield folder / "prelude.lzp"
-    yield folder / "devices.lzp"
-    yield from sorted((folder / "kernels").glob("*.lzp"))
-    yield from sorted(path for path in (folder / "rules").glob("*.lzp") if not path.name.endswith(TEST_SUFFIX))
+    kernels = sorted((folder / "kernels").glob("*.lzp"))
+    rules = sorted(path for path in (folder / "rules").glob("*.lzp") if not path.name.endswith(TEST_SUFFIX))
+    return (folder / "prelude.lzp", folder / "devices.lzp", *kernels, *rules)
 
 
-def installed_catalogs() -> Iterator[Path]:
+@lru_cache(maxsize=1)
+def installed_catalogs() -> tuple[Path, ...]:
     """The `.lzp` files of packages that announce themselves under the entry point group `layerzero.catalogs`.
 
     The value names a package whose folder holds them; it is found, not imported.
     """
+    found: list[Path] = []
     for entry in sorted(entry_points(group="layerzero.catalogs"), key=lambda entry: entry.name):
         top, *rest = entry.module.split(".")
         spec = find_spec(top)
         for location in (spec.submodule_search_locations or []) if spec is not None else []:
-            yield from sorted(Path(location, *rest).glob("*.lzp"))
+            found.extend(sorted(Path(location, *rest).glob("*.lzp")))
+    return tuple(found)
 
 
-def _shown(path: Path) -> str:
+@lru_cache(maxsize=1)
+def _shipped_names() -> dict[Path, str]:
     """`policies/kernels/torch.lzp`: shipped files have one name in messages wherever the package is installed."""
     folder = shipped("policies")
-    real = path.resolve()
-    return str(Path("policies") / real.relative_to(folder)) if real.is_relative_to(folder) else str(path)
+    return {path: str(Path("policies") / path.relative_to(folder)) for path in shipped_files()}
+
+
+# Programs of one folder share the shipped files and each other's imports: each text is parsed once in a process.
+_parse = lru_cache(maxsize=64)(parse_cached)
 
 
 @dataclass
 class _Reading:
     """The files of one program while they are read; each is read once."""
 
-    shipped: set[Path]
+    shipped: dict[Path, str]
     units: list[Unit] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
@@ -216,7 +224,7 @@ class _Reading:
         self._seen.add(real)
         if real in self.shipped:  # also when a test imports one of them
             layer, trusted = Layer.PRELUDE, True
-        source = read_source(path, _shown(path) if real in self.shipped else None)
+        source = read_source(path, self.shipped.get(real))
         if isinstance(source, Diagnostic):
             self.diagnostics.append(source)
             return
@@ -232,7 +240,7 @@ class _Reading:
         trusted: bool,
         chain: tuple[Path, ...],
     ) -> None:
-        file, diagnostics = parse_cached(source)
+        file, diagnostics = _parse(source)
         self.diagnostics.extend(diagnostics)
         if file is None:
             return

@@ -111,3 +111,13 @@ def test_a_trusted_catalog_may_name_code_and_a_policy_may_not(tmp_path: Path) ->
     assert checked.program.kernels["a.b"].adapter == "m:f"
     as_policy = load(tmp_path / "catalog.lzp", prelude=False)
     assert [finding.code for finding in as_policy.diagnostics] == ["LZ006"]
+
+
+def test_a_changed_define_changes_the_kernels_that_use_it(tmp_path: Path) -> None:
+    words = 'import "define.lzp" field size: int operation o { needs size } kernel a.b for o { require small }'
+    write(tmp_path, root=HEADER + words, define="define small = size < 8")
+    before = load(tmp_path / "root.lzp").program
+    write(tmp_path, define="define small = size < 9")
+    after = load(tmp_path / "root.lzp").program
+    assert before is not None and after is not None
+    assert before.kernels["a.b"].requirements != after.kernels["a.b"].requirements
