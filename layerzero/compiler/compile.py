@@ -75,15 +75,14 @@ class _Moved:
         return tuple(self.new.nodes)
 
     def term(self, number: Id) -> Id:
-        if number not in self.numbers:
-            node = self.old.nodes[number]
-            moved = {part: self.term(part) for part in self.old.parts(number)}
-            at = len(node) - len(self.old.parts(number))
+        for old in self.old.deepest_first(number, self.numbers):
+            node, parts = self.old.nodes[old], self.old.parts(old)
+            moved = tuple(self.numbers[part] for part in parts)
             if node[0] in ("like", "is"):
-                node = (node[0], moved[node[1]], *node[2:])
+                node = (node[0], *moved, *node[2:])
             else:
-                node = (*node[:at], *(moved[part] for part in node[at:]))
-            self.numbers[number] = self.new.add(*node)
+                node = (*node[: len(node) - len(parts)], *moved)
+            self.numbers[old] = self.new.add(*node)
         return self.numbers[number]
 
     def probe(self, probe: Probe) -> Probe:

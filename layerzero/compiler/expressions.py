@@ -54,11 +54,14 @@ class Block:
     lines: list[str] = field(default_factory=list)
     _values: dict[Id, Guarded] = field(default_factory=dict)
     _booleans: dict[Id, str] = field(default_factory=dict)
+    _prepared: set[Id] = field(default_factory=set)
     _temporaries: int = 0
 
     # ------------------------------------------------------------ values
 
     def value(self, term: Id) -> Guarded:
+        """A value that is not a condition, with its guards."""
+        self._prepare(term)
         found = self._values.get(term)
         if found is None:
             found = self._value(term)
@@ -66,6 +69,20 @@ class Block:
                 found = self._in_local(found)
             self._values[term] = found
         return found
+
+    def _prepare(self, term: Id) -> None:
+        """What lies below goes first, so that a deep term needs no deep stack."""
+        for part in self.pool.deepest_first(term, self._prepared):
+            self._prepared.add(part)
+            if part != term and self.pool.nodes[part][0] in ("arithmetic", "extremum", "negate"):
+                self.value(part)
+            elif part != term and self.pool.nodes[part][0] in ("all", "any"):
+                self.boolean(part)
+            elif self.pool.nodes[part][0] == "choose":
+                self.boolean(self.pool.truth(self.pool.nodes[part][2], TRUE))
+                self.boolean(self.pool.truth(self.pool.nodes[part][2], FALSE))
+                if part != term:
+                    self.value(part)
 
     def optional(self, term: Id) -> str:
         """An expression that gives the value, or None where it is unknown."""
@@ -160,6 +177,7 @@ class Block:
     # ------------------------------------------------------------ propositions
 
     def boolean(self, proposition: Id) -> str:
+        self._prepare(proposition)
         found = self._booleans.get(proposition)
         if found is None:
             found = self._boolean(proposition)

@@ -29,6 +29,7 @@ from layerzero.check.expressions import (
     Not,
     Or,
     Value,
+    children,
     type_of,
 )
 from layerzero.compiler.terms import Id, Pool
@@ -68,11 +69,19 @@ class Specialiser:
         return self.pool.true if expression is None else self.term(expression)
 
     def term(self, expression: Expression) -> Id:
-        known = self._done.get(id(expression))
-        if known is None:
-            # The expression is kept beside its term, so that its id stays its own.
-            known = self._done[id(expression)] = (expression, self._term(expression))
-        return known[1]
+        """The term of an expression. Parts come first, so a deep expression needs no deep stack."""
+        stack = [expression]
+        while stack:
+            top = stack[-1]
+            waiting = [part for part in children(top) if id(part) not in self._done]
+            if waiting and id(top) not in self._done:
+                stack.extend(waiting)
+                continue
+            stack.pop()
+            if id(top) not in self._done:
+                # The expression is kept beside its term, so that its id stays its own.
+                self._done[id(top)] = (top, self._term(top))
+        return self._done[id(expression)][1]
 
     def _term(self, expression: Expression) -> Id:
         pool = self.pool

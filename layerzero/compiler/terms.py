@@ -8,7 +8,7 @@ walk over shared terms is linear. Conditions are three-valued terms; `truth` tur
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set as AbstractSet
+from collections.abc import Container, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,8 @@ class Pool:
     nodes: list[Term] = field(default_factory=list)
     _numbers: dict[tuple[str, Term], Id] = field(default_factory=dict)
     _truths: dict[tuple[Id, int], Id] = field(default_factory=dict)
+    _inverses: dict[Id, Id] = field(default_factory=dict)
+    _shallow: set[Id] = field(default_factory=set)  # whose parts have their truths
     _bounds: dict[Id, Bounds] = field(default_factory=dict)
     _certain: dict[Id, bool] = field(default_factory=dict)
     _reads: dict[Id, frozenset[Term]] = field(default_factory=dict)
@@ -182,19 +184,46 @@ class Pool:
             return next(iter(flat), neutral)
         return self.add(operator, *sorted(flat))
 
+    def deepest_first(self, term: Id, done: Container[Id]) -> list[Id]:
+        """A term and all below it that is not `done`, parts before what they are parts of.
+
+        Whoever works through this list finds all parts done, and so needs no deep stack for a deep condition.
+        """
+        found: dict[Id, None] = {}
+        stack = [term]
+        while stack:
+            top = stack[-1]
+            waiting = [part for part in self.parts(top) if part not in found and part not in done]
+            if top in found or top in done:
+                stack.pop()
+            elif waiting:
+                stack.extend(waiting)
+            else:
+                found[stack.pop()] = None
+        return list(found)
+
     # ------------------------------------------------------------ propositions
 
     def truth(self, term: Id, allowed: int) -> Id:
         """The proposition that the condition has one of the `allowed` values."""
+        if (term, allowed) not in self._truths:
+            for part in self.deepest_first(term, self._shallow):
+                self._shallow.add(part)
+                if self.nodes[part][0] in ("not", "and", "or", "either"):
+                    self._find_truth(part, TRUE)
+                    self._find_truth(part, FALSE)
+        return self._find_truth(term, allowed)
+
+    def _find_truth(self, term: Id, allowed: int) -> Id:
         match allowed:
             case 7 | 0:
                 return self.true if allowed else self.false
             case 6 | 5:
-                return self.inverse(self.truth(term, 7 - allowed))
+                return self.inverse(self._find_truth(term, 7 - allowed))
             case 3:
-                return self.any_of((self.truth(term, TRUE), self.truth(term, FALSE)))
+                return self.any_of((self._find_truth(term, TRUE), self._find_truth(term, FALSE)))
             case 4:
-                return self.inverse(self.truth(term, TRUE | FALSE))
+                return self.inverse(self._find_truth(term, TRUE | FALSE))
             case _:
                 pass
         known = self._truths.get((term, allowed))
@@ -208,13 +237,13 @@ class Pool:
             return self.true if term == {TRUE: self.true, FALSE: self.false}[allowed] else self.false
         match node[0]:
             case "not":
-                return self.truth(node[1], other)
+                return self._find_truth(node[1], other)
             case "and" | "or":
-                parts = tuple(self.truth(part, allowed) for part in node[1:])
+                parts = tuple(self._find_truth(part, allowed) for part in node[1:])
                 return self.all_of(parts) if (node[0] == "and") == (allowed == TRUE) else self.any_of(parts)
             case "either":
-                yes = self.all_of((self.truth(node[1], TRUE), self.truth(node[2], allowed)))
-                no = self.all_of((self.truth(node[1], FALSE), self.truth(node[3], allowed)))
+                yes = self.all_of((self._find_truth(node[1], TRUE), self._find_truth(node[2], allowed)))
+                no = self.all_of((self._find_truth(node[1], FALSE), self._find_truth(node[3], allowed)))
                 return self.any_of((yes, no))
             case _:
                 return self._literal(term, allowed)
@@ -226,6 +255,12 @@ class Pool:
         return self.true if allowed == 7 else self.false if allowed == 0 else self.add("is", atom, allowed)
 
     def inverse(self, proposition: Id) -> Id:
+        for part in self.deepest_first(proposition, self._inverses):
+            if self.nodes[part][0] in ("all", "any"):
+                self._inverses[part] = self._inverse(part)
+        return self._inverse(proposition)
+
+    def _inverse(self, proposition: Id) -> Id:
         node = self.nodes[proposition]
         match node[0]:
             case "const":
@@ -233,11 +268,10 @@ class Pool:
             case "is":
                 return self._literal(node[1], 7 - node[2])
             case _:
-                key = (proposition, 8)
-                if key not in self._truths:
-                    parts = tuple(self.inverse(part) for part in node[1:])
-                    self._truths[key] = self.any_of(parts) if node[0] == "all" else self.all_of(parts)
-                return self._truths[key]
+                if proposition not in self._inverses:
+                    parts = tuple(self._inverse(part) for part in node[1:])
+                    self._inverses[proposition] = self.any_of(parts) if node[0] == "all" else self.all_of(parts)
+                return self._inverses[proposition]
 
     def all_of(self, parts: tuple[Id, ...]) -> Id:
         return self._gather("all", parts)
@@ -282,17 +316,15 @@ class Pool:
 
     def reads(self, term: Id) -> frozenset[Term]:
         """What a term asks of a call: ("field", name) and ("arm", experiment)."""
-        known = self._reads.get(term)
-        if known is None:
-            node = self.nodes[term]
+        for part in self.deepest_first(term, self._reads):
+            node = self.nodes[part]
             if node[0] in ("field", "has"):
-                known = frozenset({("field", node[1])})
+                self._reads[part] = frozenset({("field", node[1])})
             elif node[0] == "arm":
-                known = frozenset({("arm", node[1])})
+                self._reads[part] = frozenset({("arm", node[1])})
             else:
-                known = frozenset().union(*(self.reads(part) for part in self.parts(term)))
-            self._reads[term] = known
-        return known
+                self._reads[part] = frozenset().union(*(self._reads[below] for below in self.parts(part)))
+        return self._reads[term]
 
     def parts(self, term: Id) -> tuple[Id, ...]:
         """The numbers of a term's parts."""
@@ -311,27 +343,26 @@ class Pool:
 
     def certain(self, term: Id) -> bool:
         """Whether a value or condition is never unknown."""
-        known = self._certain.get(term)
-        if known is None:
-            node = self.nodes[term]
+        for part in self.deepest_first(term, self._certain):
+            node = self.nodes[part]
             match node[0]:
                 case "const" | "has" | "arm":
-                    known = True
+                    self._certain[part] = True
                 case "field":
-                    known = node[1] in self.known
+                    self._certain[part] = node[1] in self.known
                 case "compare" | "like" | "not" | "and" | "or" | "either":
-                    known = all(self.certain(part) for part in self.parts(term))
+                    self._certain[part] = all(self._certain[below] for below in self.parts(part))
                 case _:
-                    known = False
-            self._certain[term] = known
-        return known
+                    self._certain[part] = False
+        return self._certain[term]
 
     def bounds(self, term: Id) -> Bounds:
         """Between which integers an int term lies if nothing in it overflows."""
-        known = self._bounds.get(term)
-        if known is None:
-            known = self._bounds[term] = self._find_bounds(self.nodes[term])
-        return known
+        for part in self.deepest_first(term, self._bounds):
+            # Conditions and doubles on the way have no use for bounds, and get those of any integer.
+            whole = self.kind(part) == "int"
+            self._bounds[part] = self._find_bounds(self.nodes[part]) if whole else (MIN_INT, MAX_INT)
+        return self._bounds[term]
 
     def _find_bounds(self, node: Term) -> Bounds:
         match node[0]:
@@ -341,17 +372,17 @@ class Pool:
                 low, high = self.ranges.get(node[1], (None, None))
                 return (MIN_INT if low is None else math.ceil(low)), (MAX_INT if high is None else math.floor(high))
             case "negate":
-                low, high = self.bounds(node[2])
+                low, high = self._bounds[node[2]]
                 return -high, -low
             case "extremum":
-                pairs = [self.bounds(part) for part in node[3:]]
+                pairs = [self._bounds[part] for part in node[3:]]
                 best = min if node[2] == "min" else max
                 return best(low for low, _ in pairs), best(high for _, high in pairs)
             case "choose":
-                (a, b), (c, d) = self.bounds(node[3]), self.bounds(node[4])
+                (a, b), (c, d) = self._bounds[node[3]], self._bounds[node[4]]
                 return min(a, c), max(b, d)
             case "arithmetic":
-                (a, b), (c, d) = self.bounds(node[3]), self.bounds(node[4])
+                (a, b), (c, d) = self._bounds[node[3]], self._bounds[node[4]]
                 match node[2]:
                     case "+":
                         return a + c, b + d
