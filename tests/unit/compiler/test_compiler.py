@@ -209,3 +209,23 @@ def test_wide_conditions_compile() -> None:
     decide = matcher(program).function("f")
     assert decide({"n": 7, "m": 6}, {}).kernel == "a.b"
     assert decide({"n": 7, "m": 7}, {}).kernel is None
+
+
+@pytest.mark.parametrize(
+    "step", ["d{} in {{flag, other}}", "(flag if d{} else other)", "not (d{} == other)"], ids=["in", "if", "not"]
+)
+def test_deep_conditions_need_no_deep_stack(step: str) -> None:
+    """A call from deep inside a model compiles the deepest condition that the checker lets through."""
+    defines = "\n".join(f"define d{i + 1} = {step.format(i)}" for i in range(60))
+    program = program_from_text(
+        f'policy "p"\nfield flag: bool\nfield other: bool\ndefine d0 = flag\n{defines}\n'
+        f"operation f {{ optional flag, other }}\nkernel a.b for f {{ require d60 }}\n",
+        prelude=False,
+    )
+
+    assert program.digest  # is the checker's, and computed once
+
+    def descend(frames: int) -> Matcher:
+        return matcher(program) if frames == 0 else descend(frames - 1)
+
+    assert descend(700).decide("f", {}).error == "no_kernel"
