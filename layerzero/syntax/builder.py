@@ -64,6 +64,7 @@ class Builder:
 
     def resume_at(self, position: int) -> int:
         """Where the first word stands after the statements that are complete."""
+        self._depths.clear()
         after = max(position, self._after)
         found = BLANKS.match(self.source.text, after)
         return found.end() if found else after

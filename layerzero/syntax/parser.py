@@ -69,7 +69,10 @@ def _read(source: Source, builder: Builder, blanks: list[tuple[int, int]]) -> No
             begun = builder.resume_at(position)
             _step_back(text, begun, stop)
             builder.diagnostics.append(explain(automaton(), source, text, begun, stop))
-            stop.finish()
+            if recovery.begins_line(
+                text, stop.offset
+            ):  # else the error is part of the statement: not even half is kept
+                stop.finish()
             broken = None if stop.whole else recovery.broken_item(text, begun, stop.offset, stop.closable)
             if broken is not None:
                 start, end = broken

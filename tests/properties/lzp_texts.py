@@ -12,7 +12,7 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 
 # Keywords are names wherever no keyword can stand; reserved words stand in backquotes.
-WORDS = "a sm head_dim kv_len dtype bf16 x1 _y owner device lock when_ field test arm by control error `in` `max`".split()
+WORDS = "a sm head_dim kv_len bf16 x1 _y owner device lock when_ field test arm by control error `in` `max`".split()
 IDS = [*WORDS, "flash_attn.v3", "torch.sdpa_math", "attention.decode", "`not`.in", "a.b.c"]
 PATTERNS = [*IDS, "*", "torch.*", "torch.sdpa_*", "*.v3", "f*n.*"]
 STRINGS = ['"x"', '""', '"a \\"b\\" \\u00e9 \\n"', '"日本 # no comment"', '"\\ud83d\\ude00 {"']
@@ -33,7 +33,8 @@ class Writer:
         self.one = self.random.choice
 
     def file(self) -> str:
-        return "".join(self.statement() + self.one(["\n", "\n\n", " ", " # end\n"]) for _ in range(self.random.randint(0, 4)))
+        ends = ["\n", "\n\n", " ", " # end\n"]
+        return "".join(self.statement() + self.one(ends) for _ in range(self.random.randint(0, 4)))
 
     # ------------------------------------------------------------------------------------------------ building blocks
 
@@ -134,9 +135,14 @@ class Writer:
 
     def clauses(self) -> str:
         made = [
-            ("when", self.expression()), ("priority", self.one(INTEGERS)), ("as", self.word()), ("because", self.string()),
-            ("owner", self.string()), ("until", self.one(DAYS)), ("else", self.one(["fail", "choose", "fallback"])),
-        ]  # fmt: skip
+            ("when", self.expression()),
+            ("priority", self.one(INTEGERS)),
+            ("as", self.word()),
+            ("because", self.string()),
+            ("owner", self.string()),
+            ("until", self.one(DAYS)),
+            ("else", self.one(["fail", "choose", "fallback"])),
+        ]
         chosen = self.random.sample(made, self.random.randint(0, 4))
         return self.gaps(*(self.gaps(*pair) for pair in chosen)) if chosen else ""
 
@@ -151,7 +157,8 @@ class Writer:
         return self.one(makers)()
 
     def policy(self) -> str:
-        return self.gaps("policy", self.string(), self.one(["", "strict", "version 7", 'version "1.2" standalone strict']))
+        words = self.one(["", "strict", "version 7", 'version "1.2" standalone strict'])
+        return self.gaps("policy", self.string(), words)
 
     def type(self) -> str:
         return self.one(["bool", "int", "float", "string", "version", f"enum({self.some(self.word)})"])

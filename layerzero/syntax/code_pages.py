@@ -1,0 +1,219 @@
+"""What the page of each code says: why it is a finding, a text that has it, and the same text put right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`why` in a sentence or two; `wrong` and `right` are `.lzp`, or empty where no text shows it."""
+
+    why: str
+    wrong: str = ""
+    right: str = ""
+
+
+PAGES: dict[str, Page] = {
+    "LZ001": Page("A policy that cannot be read is not in force; going on without it would drop its rules silently."),
+    "LZ002": Page("Files are UTF-8, so that every reader sees the same rules. A NUL usually means a binary file."),
+    "LZ003": Page(
+        "Limits on file size, nesting, nodes, imports and the length of a word keep loading within seconds and memory "
+        "within bounds, whatever the input. layerzero/syntax/limits.py and layerzero/check/limits.py state them."
+    ),
+    "LZ004": Page(
+        "Files that import each other have no order in which they could be read. The message shows the whole chain.",
+        '# a.lzp\nimport "b.lzp"\n# b.lzp\nimport "a.lzp"',
+        '# a.lzp\nimport "common.lzp"\n# b.lzp\nimport "common.lzp"',
+    ),
+    "LZ005": Page(
+        "Imports stay inside the root file's folder, after links are followed, so that a policy cannot read elsewhere.",
+        'import "../../other/secret.lzp"',
+        'import "common.lzp"',
+    ),
+    "LZ006": Page(
+        "A policy is data. Code is named only by catalogs that come with an installed package or that the program "
+        "passes.",
+        'kernel acme.decode for attention {\n  adapter "os:system"\n}',
+        "kernel acme.decode for attention {\n  require sm >= 90\n}",
+    ),
+    "LZ007": Page(
+        "Leaving a missing import out would drop rules silently.", 'import "comon.lzp"', 'import "common.lzp"'
+    ),
+    "LZ100": Page(
+        "The text is not a statement of the language. All such places of a file are reported in one run; the message "
+        "says what to write instead.",
+        "deny torch.* when batch = 32",
+        "deny torch.* when batch == 32",
+    ),
+    "LZ101": Page(
+        "Integers have 64 bits, no leading zero, `_` between digits and the suffixes `Ki`, `Mi`, `Gi`; decimals "
+        "have digits "
+        "on both sides of the point; strings have JSON escapes; dates are days of the calendar; a `[` in a glob "
+        "is closed.",
+        "define small = 1.",
+        "define small = 1.0",
+    ),
+    "LZ102": Page(
+        "Each clause stands at most once: of two, a reader would not know which counts.",
+        "deny torch.* as first as second",
+        "deny torch.* as first",
+    ),
+    "LZ103": Page(
+        "`and or not in like if else when true false null has min max package kernel` are words of the language "
+        "everywhere. As a name such a word stands in backquotes.",
+        "field max: int",
+        "field `max`: int",
+    ),
+    "LZ201": Page(
+        "A misspelt field would make a condition unknown for ever, and so switch the rule off.",
+        "deny torch.* when head_dims > 256",
+        "deny torch.* when head_dim > 256",
+    ),
+    "LZ202": Page(
+        "Beside an enum a bare name is one of its members; a name that is none can never be equal to it.",
+        "deny torch.* when dtype == bfloat",
+        "deny torch.* when dtype == bf16",
+    ),
+    "LZ203": Page(
+        "A rule for an operation that does not exist never applies.",
+        "deny torch.* for atention",
+        "deny torch.* for attention",
+    ),
+    "LZ204": Page(
+        "A plain id names one kernel or backend; if it is declared nowhere, the rule does nothing. (A glob that "
+        "matches "
+        "nothing is only a warning, LZ501.)",
+        "deny reference.atention for attention",
+        "deny reference.attention for attention",
+    ),
+    "LZ205": Page(
+        "A kernel that supports a misspelt feature would be rejected for the real one.",
+        "kernel acme.decode for attention {\n  supports causl\n}",
+        "kernel acme.decode for attention {\n  supports causal\n}",
+    ),
+    "LZ206": Page(
+        "Attributes are declared, so that `kernel.X` means the same for every kernel.",
+        "deny * when kernel.vendor_suport",
+        "attribute vendor_support: bool = false\ndeny * when kernel.vendor_support",
+    ),
+    "LZ207": Page(
+        "A test on a context that does not exist would test something else.",
+        'test "t" {\n  given attention, h1000\n  expect not reference.attention\n}',
+        'test "t" {\n  given attention, h100\n  expect not reference.attention\n}',
+    ),
+    "LZ208": Page(
+        "`by` names a rule by its `as`; a name that no rule has can never be confirmed.",
+        'test "t" {\n  given attention, h100\n  expect by pin\n}',
+        'lock reference.attention for attention as pin\ntest "t" {\n  given attention, h100\n  expect by pin\n}',
+    ),
+    "LZ209": Page(
+        "An arm is named with its experiment, `experiment.arm`, and both must exist.",
+        'test "t" {\n  given attention, h100, arm faster.acme\n  expect not reference.attention\n}',
+        "field tenant: string\nexperiment faster on tenant { arm acme 100% }\n"
+        'test "t" {\n  given attention, h100, arm faster.acme\n'
+        "  expect not reference.attention\n}",
+    ),
+    "LZ210": Page(
+        "A name declared twice has two meanings, and the order of statements never decides.",
+        "define long = kv_len >= 8Ki\ndefine long = kv_len >= 16Ki",
+        "define long = kv_len >= 8Ki\ndefine very_long = kv_len >= 16Ki",
+    ),
+    "LZ211": Page(
+        "A kernel may read only what every call of its operation can give: fields that the operation needs or lists as "
+        "optional. Rules may read any field.",
+        'field tenant: string\nkernel acme.norm for rms_norm {\n  require tenant == "a"\n}',
+        "field tenant: string\nextend rms_norm { optional tenant }\nkernel acme.norm for rms_norm {\n"
+        '  require tenant == "a"\n}',
+    ),
+    "LZ212": Page(
+        "The statement or line has no meaning where it stands.",
+        "field tenant: string\nextend attention { needs tenant }",
+        "field tenant: string\nextend attention { optional tenant }",
+    ),
+    "LZ213": Page(
+        "A define or default that leads back to itself has no value.",
+        "define a = not b\ndefine b = not a",
+        "define a = paged\ndefine b = not a",
+    ),
+    "LZ301": Page(
+        "Unlike types never compare as meant. Int and float go together; a string beside a version becomes one; "
+        "enums and "
+        "strings have no order.",
+        "deny torch.* when dtype >= 8",
+        "deny torch.* when dtype in {fp16, bf16}",
+    ),
+    "LZ302": Page(
+        "A condition is true, false or unknown; a number is none of them.",
+        "deny torch.* when batch",
+        "deny torch.* when batch > 0",
+    ),
+    "LZ303": Page(
+        "A field never has a value outside its range, so the comparison is decided before any call.",
+        "deny torch.* when head_dim == -3",
+        "deny torch.* when head_dim == 3",
+    ),
+    "LZ304": Page(
+        "A range from a larger to a smaller number holds nothing.",
+        "deny torch.* when head_dim in 128..64",
+        "deny torch.* when head_dim in 64..128",
+    ),
+    "LZ305": Page(
+        "An absent field is unknown, and nothing equals unknown. `has` asks whether a field is there.",
+        "deny torch.* when window == null",
+        "deny torch.* when not has(window)",
+    ),
+    "LZ306": Page(
+        "Priorities of kernels are 0..1000, factors at least 0, shares at most 100 % with two decimals.",
+        "boost flash_attn by -2",
+        "boost flash_attn by 0.5",
+    ),
+    "LZ307": Page(
+        "Every enrolled unit belongs to exactly one arm, so the arms' shares make 100 %.",
+        "field tenant: string\nexperiment e on tenant {\n  arm a 50%\n  arm b 40%\n}",
+        "field tenant: string\nexperiment e on tenant {\n  arm a 50%\n  arm b 50%\n}",
+    ),
+    "LZ401": Page(
+        "Two locks of one layer and priority whose conditions overlap and that have no kernel in common leave no "
+        "kernel. "
+        "The message shows a context in which both apply.",
+        "lock reference.attention for attention when batch > 8\nlock torch.sdpa_math for attention when batch > 4",
+        "lock reference.attention for attention when batch > 8 priority 1\n"
+        "lock torch.sdpa_math for attention when batch > 4",
+    ),
+    "LZ402": Page(
+        "Two orders of equal rank that put the same kernels in different orders: neither could win.",
+        "order reference.attention > torch.sdpa_math for attention\n"
+        "order torch.sdpa_math > reference.attention for attention",
+        "order reference.attention > torch.sdpa_math for attention priority 1\n"
+        "order torch.sdpa_math > reference.attention for attention",
+    ),
+    "LZ403": Page(
+        "Every call in the lock's region would fail. Say where to go on (`else choose`, `else fallback`) or narrow the "
+        "condition. The message names the requirement that bars the kernel.",
+        "lock flash_attn.v3 for attention when sm in 80..89  # flash_attn.v3 needs sm >= 90",
+        "lock flash_attn.v3 for attention when sm >= 90 else choose",
+    ),
+    "LZ501": Page(
+        "The pattern may be meant for kernels that are not installed here, or be misspelt.",
+        "deny flashinfr.* for attention",
+        "deny flashinfer.* for attention",
+    ),
+    "LZ502": Page(
+        "From 00:00 UTC of its `until` a rule no longer applies. It is inert, not an error; remove it or renew it.",
+        "deny torch.* until 2020-01-01",
+        "deny torch.* until 2099-01-01",
+    ),
+    "LZ503": Page(
+        "Where the field is absent a deny does not apply, and a quarantine does. Say which is meant.",
+        "deny torch.* when window > 4096",
+        "deny torch.* when has(window) and window > 4096",
+    ),
+    "LZ504": Page("A factor times 0 is 0. Raise the kernel's priority, or use `order`."),
+    "LZ505": Page(
+        "The part of the range beyond the field's own range holds no value.",
+        "deny torch.* when head_dim in 0..9999999",
+        "deny torch.* when head_dim in 1..256",
+    ),
+    "LZ901": Page("Ignoring what is written would be worse than saying that nothing acts on it yet."),
+}
