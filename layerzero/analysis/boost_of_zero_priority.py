@@ -20,14 +20,13 @@ from collections.abc import Iterator
 from datetime import date
 
 from layerzero.analysis.findings import Answer, called
+from layerzero.analysis.reach import in_force
 from layerzero.check.program import Program
 from layerzero.syntax.diagnostics import Diagnostic, Label
 
 
 def check(program: Program, today: date) -> Iterator[Answer]:
-    for rule in program.rules:
-        if rule.kind != "boost":
-            continue
+    for rule in in_force(program, "boost", today):
         zero = [program.kernels[name] for name in sorted(rule.kernels) if program.kernels[name].priority == 0]
         if zero:
             names = ", ".join(f"`{kernel.id}`" for kernel in zero[:4]) + (" and more" if len(zero) > 4 else "")

@@ -41,35 +41,34 @@ def check(program: Program, today: date) -> Iterator[Answer]:
     reported: set[frozenset[int]] = set()
     for operation in program.operations.values():
         space = Space(program, operation)
-        reaches: dict[int, Reach | None] = {}
+        reaches: list[Reach] = []
         for rule in in_force(program, "lock", today):
             try:
-                reaches[id(rule)] = reach(space, rule)
+                where = reach(space, rule)
             except TooComplexError as error:
-                reaches[id(rule)] = None
                 yield Doubt("conflicting_locks", called(rule), str(error))
-        for one, other in rivals([rule for rule in in_force(program, "lock", today) if reaches[id(rule)] is not None]):
-            pair = frozenset({id(one), id(other)})
-            first, second = reaches[id(one)], reaches[id(other)]
-            if pair in reported or first is None or second is None:
                 continue
-            found = conflict(first, second, today)
+            if where is not None:
+                reaches.append(where)
+        for first, second in rivals(reaches):
+            pair = frozenset({id(first.rule), id(second.rule)})
+            found = Nowhere() if pair in reported else conflict(first, second, today)
             if isinstance(found, Witness):
                 reported.add(pair)
-                yield _finding(one, other, found)
+                yield _finding(first.rule, second.rule, found)
             elif isinstance(found, Undecided):
-                yield Doubt("conflicting_locks", f"{called(one)} and {called(other)}", found.reason)
+                yield Doubt("conflicting_locks", f"{called(first.rule)} and {called(second.rule)}", found.reason)
 
 
 def conflict(first: Reach, second: Reach, today: date) -> Found:
     """A call that both locks claim, with no target in common there."""
+    if len(first.groups) == len(second.groups) == 1 and first.kernels & second.kernels:
+        return Nowhere()
     agreed: list[Formula] = []
     for kernels, formula in first.groups:
         for others, besides in second.groups:
             if kernels & others:
                 agreed.append(f.all_of([formula, besides]))
-    if len(first.groups) == len(second.groups) == 1 and agreed:
-        return Nowhere()
     clash = f.all_of([first.formula, second.formula, *(f.negation(common) for common in agreed)])
     if clash == f.FALSE:
         return Nowhere()

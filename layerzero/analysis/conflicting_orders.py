@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from itertools import permutations
 
 from layerzero.analysis import replay
@@ -44,12 +45,22 @@ def check(program: Program, today: date) -> Iterator[Answer]:
     reported: set[frozenset[int]] = set()
     for operation in program.operations.values():
         question = _Question(Space(program, operation), today)
-        for one, other in rivals(in_force(program, "order", today)):
+        reaches: list[Reach] = []
+        for rule in in_force(program, "order", today):
+            try:
+                where = reach(question.space, rule)
+            except TooComplexError as error:
+                yield Doubt("conflicting_orders", called(rule), str(error))
+                continue
+            if where is not None:
+                reaches.append(where)
+        for first, second in rivals(reaches):
+            one, other = first.rule, second.rule
             pair = frozenset({id(one), id(other)})
             if pair in reported:
                 continue
             try:
-                found, kernels = question.disagreement(one, other)
+                found, kernels = question.disagreement(first, second)
             except TooComplexError as error:
                 found, kernels = Undecided(str(error)), ("", "")
             if isinstance(found, Witness):
@@ -65,11 +76,8 @@ class _Question:
     today: date
     _candidates: dict[str, Formula] = field(default_factory=dict)
 
-    def disagreement(self, one: Rule, other: Rule) -> tuple[Found, tuple[str, str]]:
+    def disagreement(self, first: Reach, second: Reach) -> tuple[Found, tuple[str, str]]:
         """A call in which both orders apply and rank two of its candidates differently; the two kernels."""
-        first, second = reach(self.space, one), reach(self.space, other)
-        if first is None or second is None:
-            return Nowhere(), ("", "")
         both = f.all_of([first.formula, second.formula])
         if both == f.FALSE:
             return Nowhere(), ("", "")
@@ -81,7 +89,7 @@ class _Question:
             if ranked == f.FALSE:
                 continue
             region = Region(self.space, f.all_of([ranked, self._candidate(ahead), self._candidate(behind)]))
-            found = region.find(lambda witness, kernels=kernels: self._confirm(witness, one, other, kernels))  # type: ignore[misc]
+            found = region.find(partial(self._confirm, first.rule, second.rule, kernels))
             if isinstance(found, Witness):
                 return found, kernels
             if isinstance(found, Undecided):
@@ -108,7 +116,7 @@ class _Question:
             self._candidates[kernel] = f.all_of(parts)
         return self._candidates[kernel]
 
-    def _confirm(self, witness: Witness, one: Rule, other: Rule, kernels: tuple[str, str]) -> bool:
+    def _confirm(self, one: Rule, other: Rule, kernels: tuple[str, str], witness: Witness) -> bool:
         program = self.space.program
         said = replay.applied(program, witness, self.today)
         first, second = said.get(id(one)), said.get(id(other))

@@ -91,10 +91,11 @@ def _finding(where: Reach, witness: Witness) -> Diagnostic:
         reasons = [f"`{rule.targets[0].text}` names no kernel of `{space.operation.name}`"]
     more = len(where.kernels) - len(bars)
     label = "; ".join(reasons) + (f"; and {more} more" if more > 0 else "")
+    claim = f"the calls of `{space.operation.name}` that it claims"
     help = "change the condition, or add `else choose` or `else fallback`"
     return Diagnostic(
         "LZ403",
-        f"{called(rule)} can never be met: none of its kernels may serve any call of `{space.operation.name}` it claims",
+        f"{called(rule)} can never be met: none of its kernels may serve {claim}",
         rule.span,
         label,
         f"{help}; each call that it claims fails, such as {shown(witness)}",

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from itertools import combinations
 
 from layerzero.check.expressions import AttributeValue, Value, walk
 from layerzero.check.program import Program, Rule
 from layerzero.regions import formula as f
 from layerzero.regions.formula import Formula
+from layerzero.regions.overlap import overlapping
 from layerzero.regions.region import Region
 from layerzero.regions.space import Space
 from layerzero.regions.translate import Truths
@@ -97,10 +97,19 @@ def in_force(program: Program, kind: str, today: date) -> list[Rule]:
     return sorted(rules, key=lambda rule: (rule.span.source.name, rule.span.start))
 
 
-def rivals(rules: list[Rule]) -> Iterator[tuple[Rule, Rule]]:
-    """Pairs of equal rank: the same layer and priority."""
-    ranks: dict[tuple[int, int], list[Rule]] = {}
-    for rule in rules:
-        ranks.setdefault((rule.layer, rule.priority), []).append(rule)
+def rivals(reaches: list[Reach]) -> Iterator[tuple[Reach, Reach]]:
+    """Pairs of equal rank (the same layer and priority) that may apply to one call and differ in what they say."""
+    ranks: dict[tuple[int, int], list[Reach]] = {}
+    for one in reaches:
+        ranks.setdefault((one.rule.layer, one.rule.priority), []).append(one)
     for equals in ranks.values():
-        yield from combinations(equals, 2)
+        said = [_said(one) for one in equals]
+        for first, second in overlapping([one.formula for one in equals], said):
+            yield equals[first], equals[second]
+
+
+def _said(one: Reach) -> tuple[frozenset[str], ...] | None:
+    """The kernels of a rule, target by target; two rules that say the same never clash. None where they vary."""
+    if len(one.groups) != 1 or not one.kernels:
+        return None
+    return tuple(target.kernels & one.kernels for target in one.rule.targets)

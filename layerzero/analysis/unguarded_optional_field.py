@@ -22,14 +22,15 @@ from collections.abc import Iterator
 from datetime import date
 
 from layerzero.analysis.findings import Answer, called
+from layerzero.analysis.reach import in_force
 from layerzero.check.expressions import Expression, FieldValue, HasField, fields_of, walk
 from layerzero.check.program import Operation, Program, Rule
 from layerzero.syntax.diagnostics import Diagnostic
 
 
 def check(program: Program, today: date) -> Iterator[Answer]:
-    for rule in program.rules:
-        if rule.kind not in ("deny", "quarantine") or rule.condition is None:
+    for rule in (*in_force(program, "deny", today), *in_force(program, "quarantine", today)):
+        if rule.condition is None:
             continue
         operations = [operation for operation in program.operations.values() if _speaks(program, rule, operation)]
         for place, lacking in _unguarded(program, rule.condition, operations):
