@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from layerzero.check.facts import build_attributes, build_fields, build_kernels, build_operations, declare_types
 from layerzero.check.infer import Inference
 from layerzero.check.names import Names, Unit, collect
-from layerzero.check.program import Aliases, Attribute, Field, Kernel, Operation, Program
+from layerzero.check.program import Aliases, Attribute, Field, Kernel, Operation, Program, Text
 from layerzero.check.report import Report
 from layerzero.check.rules import build_bundles, build_experiments, build_rules, build_tests
 from layerzero.syntax import nodes
@@ -60,6 +60,7 @@ def check(units: Sequence[Unit], earlier: Sequence[Diagnostic] = ()) -> Checked:
         devices=devices,
         aliases=Aliases(names.field_aliases, names.member_aliases, names.operation_aliases, names.kernel_aliases),
         tests=tuple(tests),
+        texts=tuple(Text(unit.file.span.source, unit.layer, unit.trusted) for unit in units),
     )
     return Checked(program, report.ordered)
 

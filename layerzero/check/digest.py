@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from layerzero.check.program import Kernel, Program, Rule
 
-_LEFT_OUT = frozenset({"span", "tests"})
+_LEFT_OUT = frozenset({"span", "tests", "texts"})
 # Lists in which order carries no meaning.
 _UNORDERED = frozenset({"rules", "requirements", "supports", "packages", "sources"})
 

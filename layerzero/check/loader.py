@@ -16,7 +16,7 @@ from pathlib import Path
 from layerzero.check.checker import Checked, check
 from layerzero.check.limits import MAX_FILES, MAX_IMPORT_DEPTH
 from layerzero.check.names import Unit
-from layerzero.check.program import Layer, Program
+from layerzero.check.program import Layer, Program, Text
 from layerzero.errors import PolicyError
 from layerzero.resources import shipped
 from layerzero.syntax import nodes
@@ -122,6 +122,18 @@ def load_text(
     reading = _reading(catalogs)
     reading.add(Source(name, text), None, Layer.POLICY, None, False, ())
     return _finish(reading, prelude, runtime)
+
+
+def load_texts(texts: Sequence[Text]) -> Checked:
+    """Check exactly these texts, as `Program.texts` holds them; no file is read, and imports are not followed."""
+    units: list[Unit] = []
+    findings: list[Diagnostic] = []
+    for text in texts:
+        file, found = parse_cached(text.source)
+        findings.extend(found)
+        if file is not None:
+            units.append(Unit(file, text.layer, text.trusted))
+    return check(units, findings)
 
 
 def program_from_text(text: str, prelude: bool = True, name: str = "<text>") -> Program:

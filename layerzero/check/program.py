@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Literal as OneOf
 
 from layerzero.check.expressions import Expression, Type, Value
-from layerzero.syntax.source import Span
+from layerzero.syntax.source import Source, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +270,15 @@ class Aliases:
     kernels: Mapping[str, str]  # id patterns: `torch_sdpa` -> `torch.sdpa_*`
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text of a program as it was read, and where it stands: its layer, and whether it may name code."""
+
+    source: Source
+    layer: Layer
+    trusted: bool = False
+
+
 @dataclass(frozen=True)
 class Program:
     """All that is known: facts, rules, tests, and the policy's name.
@@ -291,6 +300,7 @@ class Program:
     devices: Mapping[str, Bundle]
     aliases: Aliases
     tests: tuple[Test, ...]
+    texts: tuple[Text, ...] = field(default=(), compare=False, repr=False)  # all that it was checked from
 
     @cached_property
     def digest(self) -> str:

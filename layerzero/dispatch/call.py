@@ -7,6 +7,7 @@ the failed one is infeasible. Kernels write to none of their arguments, or say `
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from time import perf_counter
@@ -43,6 +44,7 @@ class Dispatcher:
         self.breakers = breakers
         self.sinks: tuple[Sink, ...] = ()
         self._machine = machine
+        self._changing_sinks = threading.Lock()
         self._said = Once()
 
     def call(self, request: Call) -> Any:
@@ -55,6 +57,8 @@ class Dispatcher:
         decision = self.decide(Scope(request.operation), request.context)
         while True:
             if decision.kernel is None:
+                for sink in self.sinks:
+                    sink(CallRecord(decision, 0.0))
                 raise no_kernel(decision)
             if decision.degraded:
                 self._warn_degraded(decision)
@@ -118,6 +122,16 @@ class Dispatcher:
             self._tell(CallRecord(decision, perf_counter() - started))
         return None, result
 
+    def add_sink(self, sink: Sink) -> None:
+        """Tell a sink of every call from now on."""
+        with self._changing_sinks:
+            self.sinks = (*self.sinks, sink)
+
+    def remove_sink(self, sink: Sink) -> None:
+        """Tell it no more; nothing happens where it was not told."""
+        with self._changing_sinks:
+            self.sinks = tuple(one for one in self.sinks if one != sink)
+
     def _tell(self, record: CallRecord) -> None:
         records = RECORDS.get()
         if records is not None:
@@ -163,7 +177,7 @@ def _barred(snapshot: Snapshot, reasons: Mapping[str, str]) -> Snapshot:
     """The snapshot with some kernels' breakers open, for the interpreter: it is not compiled."""
     environment = snapshot.environment
     environment = replace(environment, open_breakers={**environment.open_breakers, **reasons})
-    return Snapshot(snapshot.vocabulary, environment, lambda: snapshot.program, (), snapshot.epoch)
+    return Snapshot(snapshot.vocabulary, environment, lambda: snapshot.program, (), snapshot.epoch, snapshot.own_texts)
 
 
 def no_kernel(decision: Decision) -> NoKernelError:

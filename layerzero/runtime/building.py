@@ -12,7 +12,7 @@ from typing import Protocol
 from layerzero.check import load, load_text, require
 from layerzero.check.digest import operation_digest
 from layerzero.check.expressions import Value
-from layerzero.check.program import Program
+from layerzero.check.program import Program, Text
 from layerzero.compiler.compile import compile_operation
 from layerzero.compiler.form import Form, OperationForm
 from layerzero.runtime.vocabulary import Vocabulary
@@ -38,13 +38,15 @@ class Material:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A material read and checked. `program` gives the whole program, perhaps by building it first."""
+    """A material read and checked. `program` gives the whole program, perhaps by building it first; `texts` are what
+    it was checked from, where they are known without building it."""
 
     material: Material
     vocabulary: Vocabulary
     program: Callable[[], Program]
     files: tuple[str, ...]
     warnings: tuple[Diagnostic, ...] = ()
+    texts: tuple[Text, ...] = ()
 
 
 class Builder(Protocol):

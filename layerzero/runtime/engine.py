@@ -70,6 +70,7 @@ class Status:
     stopped_arms: tuple[tuple[str, str], ...]
     pinned_epochs: Mapping[int, int]
     last_failure: str | None
+    dropped_records: int = 0  # by decision logs, since the process began
 
 
 class Engine:
@@ -274,7 +275,7 @@ class Engine:
         known = loaded.vocabulary.types
         devices = [{name: d.get(name) for name in DEVICE_FIELDS if name in known} for d in self._machine.devices()]
         forms = self.builder.compile(loaded, environment, devices)
-        return Snapshot(loaded.vocabulary, environment, loaded.program, forms, epoch)
+        return Snapshot(loaded.vocabulary, environment, loaded.program, forms, epoch, loaded.texts)
 
     def _wake_at_expiry(self, snapshot: Snapshot) -> None:
         """Publish a new epoch at 00:00 UTC of the next `until`, so that deciding never reads a clock."""

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from layerzero.check.expressions import Value
-from layerzero.check.program import Program, Scope
+from layerzero.check.program import Program, Scope, Text
 from layerzero.compiler import compile_program
 from layerzero.compiler.form import Form
 from layerzero.compiler.matcher import Matcher, build
@@ -45,11 +45,13 @@ class Snapshot:
         program: Program | Callable[[], Program],
         forms: Sequence[Form] = (),
         epoch: int = 0,
+        texts: Sequence[Text] = (),
     ) -> None:
         self.vocabulary = vocabulary
         self.environment = environment
         self.epoch = epoch
         self._program = program
+        self._texts = tuple(texts)
         self._fixed = tuple(name for name in DEVICE_FIELDS if name in vocabulary.types)
         self._making = threading.Lock()
         self._matchers: dict[DeviceKey, Matcher] = {}
@@ -77,6 +79,20 @@ class Snapshot:
                 if not isinstance(self._program, Program):
                     self._program = self._program()
         return self._program
+
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        """All texts that the program was checked from."""
+        return self._texts or self.program.texts
+
+    @property
+    def own_texts(self) -> tuple[Text, ...]:
+        """The texts that are known without building the program; perhaps none."""
+        return self._texts
+
+    def known_matcher(self, values: Mapping[str, Value]) -> Matcher | None:
+        """The matcher for the device that a context names, if there is one already."""
+        return self._matchers.get(tuple(values.get(name) for name in self._fixed))
 
     def matcher(self, values: Mapping[str, Value]) -> Matcher:
         """The matcher for the device that a context names."""
