@@ -131,6 +131,11 @@ class Automaton:
                 depth -= 1
             position = token.end
 
+    def takes_keyword_at(self, text: str, offset: int, state: int) -> bool:
+        """Whether the word at `offset` is a keyword in `state`."""
+        word = _WORD.match(text, offset)
+        return word is not None and self.tables.words.get(word.group()) in self.tables.actions[state]
+
     def accepts(self, state: int) -> frozenset[str]:
         """The terminals that the parser can take in `state`."""
         return frozenset(symbol for symbol in self.tables.actions[state] if symbol.isupper() or symbol == END)

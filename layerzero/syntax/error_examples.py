@@ -309,10 +309,11 @@ def example_for(automaton: Automaton, stop: StopError, text: str, word: str, sta
 
 
 def _place(automaton: Automaton, stop: StopError, text: str) -> tuple[frozenset[str], str]:
-    """What could come instead; where that is one thing, also the keyword before (`because` and `owner` take a text)."""
-    before = re.search(r"[a-z]+$", text[max(0, stop.last - 20) : stop.last]) if len(stop.accepted) == 1 else None
-    keyword = before.group() if before and before.group() in automaton.tables.words else ""
-    return stop.accepted, keyword
+    """What could come instead; where that is one thing, and after `when`, also the word before."""
+    before = re.search(r"[a-z]+$", text[max(0, stop.last - 20) : stop.last])
+    word = before.group() if before else ""
+    tells = word == "when" or (len(stop.accepted) == 1 and word in automaton.tables.words)
+    return stop.accepted, word if tells else ""
 
 
 def _family(statement: str) -> str:

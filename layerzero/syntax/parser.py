@@ -76,6 +76,7 @@ def _read(source: Source, builder: Builder, blanks: list[tuple[int, int]]) -> No
             broken = None if stop.whole else recovery.broken_item(text, begun, stop.offset, stop.closable)
             if broken is not None:
                 start, end = broken
+                builder.damaged = True
                 text = text[:start] + " " * (end - start) + text[end:]
                 position = begun
             else:
@@ -87,7 +88,9 @@ def _read(source: Source, builder: Builder, blanks: list[tuple[int, int]]) -> No
 def _step_back(text: str, begun: int, stop: StopError) -> None:
     """`deny a when` / `lock b for c`: `lock` was taken for a field's name; the error lies before it, not behind."""
     for start, state in stop.before[:2]:
-        if start > begun and recovery.begins_line(text, start) and recovery.begins_statement(text, start):
+        begins = recovery.begins_statement(text, start) or recovery.begins_item(text, begun, start)
+        taken_for_name = not automaton().takes_keyword_at(text, start, state)
+        if start > begun and begins and taken_for_name and recovery.begins_line(text, start):
             stop.step_back(start, state)
 
 

@@ -36,6 +36,7 @@ _STATEMENT = re.compile(
     rf"|(?:alias|define){_GAP}+{_ID}{_GAP}*=(?!=)"
     rf"|experiment{_GAP}+{_ID}{_GAP}+on\b)"
 )
+_NAME = re.compile(r"[a-z]+")
 _CONTINUES = re.compile(r"[ \t]*[=<>!%*/+\-.,):]")
 _PIECE = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"?|#[^\n]*|[{}]|[A-Za-z_][A-Za-z0-9_]*|[^"#{}A-Za-z_]+')
 
@@ -70,6 +71,13 @@ def pieces(text: str, start: int) -> Iterator[Piece]:
 def begins_statement(text: str, at: int) -> bool:
     """Whether what stands at `at` looks like the start of a statement."""
     return _STATEMENT.match(text, at) is not None
+
+
+def begins_item(text: str, begun: int, at: int) -> bool:
+    """Whether the word at `at` begins a line of the block of the statement that begins at `begun`."""
+    statement = _NAME.match(text, begun)
+    word = _NAME.match(text, at)
+    return statement is not None and word is not None and word.group() in ITEMS.get(statement.group(), ())
 
 
 def begins_line(text: str, at: int) -> bool:
