@@ -43,8 +43,7 @@ def _skip_rest(stream: BinaryIO) -> None:
 
 def _read(number: int, data: bytes) -> Line:
     try:
-        text = data.decode("utf-8")
-        found = _DECODER.decode(text)
+        found = _DECODER.decode(data.rstrip().decode("utf-8"))
     except UnicodeDecodeError as error:
         return Line(number, None, ("invalid_json", f"byte {error.start + 1} of the line is not UTF-8"))
     except json.JSONDecodeError as error:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from layerzero.check.expressions import Type, Value
 from layerzero.check.program import Program, Scope
 from layerzero.errors import ContextError
-from layerzero.semantics.context import read_context, read_scope
+from layerzero.semantics.context import read_context, read_scope, read_value
 from layerzero.syntax.suggest import did_you_mean
 
 Given = dict[str, object]
@@ -31,6 +31,10 @@ def read_given(program: Program, items: Iterable[str], device: str | None = None
 def fold(program: Program, items: Iterable[str]) -> Given:
     """The items as a context that `read_context` takes, under canonical names."""
     given: Given = {}
+    items = list(items)
+    path = next((item for item in items if "=" not in item and (item.endswith(".lzp") or "/" in item)), None)
+    if path is not None:
+        raise ContextError(f"`{path}` is a path, and stands before `--given`")
     for item in items:
         given |= _item(program, item.strip())
     return given
@@ -48,7 +52,8 @@ def _item(program: Program, item: str) -> Mapping[str, object]:
         known = [*program.fields, *program.aliases.fields]
         hint = did_you_mean(name, known) or "the operation, a field, a context or a device is wanted"
         raise ContextError(f"unknown field `{name}` in `{item}`: {hint}")
-    return {field.name: value(field.type, text, name)}
+    raw = value(field.type, text, name)
+    return {field.name: None if raw is None else read_value(program.aliases.members, field.type, raw, name)}
 
 
 def _bundle(program: Program, name: str) -> Mapping[str, object]:
@@ -59,9 +64,8 @@ def _bundle(program: Program, name: str) -> Mapping[str, object]:
         read_scope(program, name)
     except ContextError:
         known = [*bundles, *program.operations, *program.fields]
-        path = "; PATHS stand before `--given`" if "/" in name or name.endswith(".lzp") else ""
         hint = did_you_mean(name, known) or "give fields as NAME=VALUE"
-        raise ContextError(f"`{name}` is no operation, context or device{path}: {hint}") from None
+        raise ContextError(f"`{name}` is no operation, context or device: {hint}") from None
     return {"operation": name}
 
 

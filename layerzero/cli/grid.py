@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
+
+from packaging.version import Version
 
 from layerzero.check.program import Program
 from layerzero.cli.given import fold, whole
 from layerzero.errors import ArgumentError
+from layerzero.semantics.decision_json import json_value
 
 MAX_CELLS = 20_000
 MAX_POINTS = 2_000
@@ -26,6 +29,7 @@ class Axis:
     name: str
     shown: tuple[str, ...]
     items: tuple[str, ...]
+    values: tuple[object, ...] = ()  # as JSON has them
 
 
 def read_axes(program: Program, texts: Sequence[str]) -> list[Axis]:
@@ -35,9 +39,9 @@ def read_axes(program: Program, texts: Sequence[str]) -> list[Axis]:
         ArgumentError: An unknown name or value, a range without points, or a grid past the limit.
     """
     axes = [_axis(text) for text in texts]
-    for axis in axes:
-        for item in axis.items:
-            fold(program, [item])
+    axes = [
+        replace(axis, values=tuple(_value(program, axis, place) for place in range(len(axis.items)))) for axis in axes
+    ]
     names = [axis.name for axis in axes]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -46,6 +50,15 @@ def read_axes(program: Program, texts: Sequence[str]) -> list[Axis]:
     if cells > MAX_CELLS:
         raise ArgumentError(f"the grid has {cells} cells, more than {MAX_CELLS}: take fewer values, or use `lz decide`")
     return axes
+
+
+def _value(program: Program, axis: Axis, place: int) -> object:
+    """The value that a point stands for; a name where it is a context, a device or an operation."""
+    folded = fold(program, [axis.items[place]])
+    if axis.name == "given" or len(folded) != 1:
+        return axis.shown[place]
+    (value,) = folded.values()
+    return json_value(value) if isinstance(value, bool | int | float | str | Version) else value
 
 
 def points(axes: Sequence[Axis]) -> Iterator[tuple[int, ...]]:

@@ -53,9 +53,7 @@ def add_environment_options(parser: argparse.ArgumentParser, device: bool = True
         metavar="NAME=VERSION",
         help="assume this version of a package (may be repeated)",
     )
-    group.add_argument(
-        "--installed", action="store_true", help="count only packages installed here, instead of assuming every package"
-    )
+    group.add_argument("--installed", action="store_true", help="only what is installed here and has an adapter")
     group.add_argument("--now", type=day, metavar="DATE", help="the day, YYYY-MM-DD, from 00:00 UTC (default: today)")
 
 

@@ -37,8 +37,9 @@ WIDEST = 9  # more columns than that are written one below the other
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One combination: the shown value on each axis, and what was decided."""
+    """One combination: its place and shown value on each axis, and what was decided."""
 
+    places: tuple[int, ...]
     point: tuple[str, ...]
     kernel: str | None
     score: float | None
@@ -97,10 +98,10 @@ def decide_grid(
         try:
             scope, values = read_given(program, items, device)
         except ContextError as problem:
-            cells.append(Cell(shown, None, None, False, Failure("invalid_context", str(problem))))
+            cells.append(Cell(places, shown, None, None, False, Failure("invalid_context", str(problem))))
             continue
         proof = decide(program, environment, scope, values, enrol(program, values))
-        cells.append(Cell(shown, proof.kernel, proof.score, proof.degraded, proof.error))
+        cells.append(Cell(places, shown, proof.kernel, proof.score, proof.degraded, proof.error))
     return cells
 
 
@@ -163,13 +164,12 @@ def _print_csv(axes: Sequence[Axis], cells: Sequence[Cell]) -> None:
 
 
 def _plain(axes: Sequence[Axis], cells: Sequence[Cell]) -> dict[str, object]:
-    names = [axis.name for axis in axes]
     return {
         "schema": "lz.table/1",
-        "over": {axis.name: list(axis.shown) for axis in axes},
+        "over": {axis.name: list(axis.values) for axis in axes},
         "cells": [
             {
-                "at": dict(zip(names, cell.point, strict=True)),
+                "at": {axis.name: axis.values[place] for axis, place in zip(axes, cell.places, strict=True)},
                 "kernel": cell.kernel,
                 "score": None if cell.score is None else json_value(cell.score),
                 "degraded": cell.degraded,

@@ -46,15 +46,21 @@ def run(args: argparse.Namespace) -> int:
         raise ArgumentError("`--coverage` is not built yet; run the tests without it")
     results: list[tuple[Program, TestResult]] = []
     findings: list[Diagnostic] = []
+    broken = 0
     for root in _roots(args):
         try:
             results.extend(_results(args, root))
         except PolicyError as error:  # the tests of the other programs still tell something
+            broken += 1
             findings.extend(one for one in error.diagnostics if isinstance(one, Diagnostic) and one not in findings)
     results = _once(results)
     failed = [result for _, result in results if not result.passed]
     if findings:
         print_findings([one for one in findings if one.severity == "error"], sys.stderr)
+        print(
+            f"{counted(broken, 'program')} with errors: no test of {'it' if broken == 1 else 'them'} ran",
+            file=sys.stderr,
+        )
     if args.json:
         counts = {"passed": len(results) - len(failed), "failed": len(failed)}
         print_json({"tests": [_plain(program, result) for program, result in results], **counts})
@@ -136,6 +142,8 @@ def _lines(program: Program, broken: Broken) -> Iterator[str]:
     for name, values in (("arms", situation.arms), ("packages", situation.packages)):
         if values:
             yield f"{name}: {spelled(values)}"
+    if any(rule.until is not None for rule in program.rules):
+        yield f"day: {situation.today}"
     yield from draw(why(program, broken.proof))
     claim = broken.claim
     if claim.kernels is not None and not claim.negated:
