@@ -118,11 +118,8 @@ class Compiled:
         self._matchers: dict[str, Decide] = {}
 
     def __call__(self, scope: Scope, values: Mapping[str, Value], arms: Mapping[str, str]) -> Json:
-        asked = values
-        if scope.view is not None or not all(name in values for name in self.program.operations[scope.operation].needs):
-            asked = complete(self.program, scope, values).values
-        outcome: Outcome = self._matcher(scope.operation)(asked, arms)
-        if outcome.error is not None:  # its message is the proof's
+        outcome = self._outcome(scope, values, arms)
+        if outcome is None or outcome.error is not None:  # the message is the proof's
             return self._explain(scope, values, arms)
         return {
             **self._empty,
@@ -134,6 +131,15 @@ class Compiled:
             "arm": dict(sorted(arms.items())) or None,
             "error": None,
         }
+
+    def _outcome(self, scope: Scope, values: Mapping[str, Value], arms: Mapping[str, str]) -> Outcome | None:
+        """What the matcher answers; None for a context that cannot be completed."""
+        if scope.view is not None or not all(name in values for name in self.program.operations[scope.operation].needs):
+            try:
+                values = complete(self.program, scope, values).values
+            except ContextError:
+                return None
+        return self._matcher(scope.operation)(values, arms)
 
     def _matcher(self, operation: str) -> Decide:
         found = self._matchers.get(operation)

@@ -1,0 +1,125 @@
+"""The compiled answers of `lz decide` are those of the interpreter; no line of input, however odd, ends the stream."""
+
+from __future__ import annotations
+
+import io
+import json
+from argparse import Namespace
+from datetime import date
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from layerzero.check import load, load_text, require
+from layerzero.check.program import Program
+from layerzero.cli import main
+from layerzero.cli.contexts import MAX_LINE_BYTES, Line, read_lines
+from layerzero.cli.decide import QUICK, Compiled, Interpreted, decide_line
+from layerzero.semantics.environment import Environment
+
+OFFLINE = Environment(assume_packages=True, today=date(2026, 11, 23))
+
+
+def contexts(program: Program, count: int, seed: int) -> list[Line]:
+    """Contexts around common values, some of them wrong."""
+    random = Random(seed)
+    choices: dict[str, list[object]] = {
+        "dtype": ["bf16", "fp32", "float16", None],
+        "batch_size": [0, 1, 8, 33],
+        "q_len": [1, 1, 128, 4096],
+        "kv_len": [1, 128, 4096, 32768],
+        "q_heads": [32],
+        "kv_heads": [8, 32],
+        "head_dim": [64, 80, 128, 256, 2000],
+        "causal": [True, False, None],
+        "window": [0, 128],
+        "tenant": ["bank", "a", "b", "c", None],
+        "device": ["cuda", "cpu", None],
+        "sm": [80, 90, 100, None],
+    }
+    operations = ["attention", "attention.decode", "attention.causal", "attention.paged"]
+    found = []
+    for number in range(1, count + 1):
+        context: dict[str, object] = {name: random.choice(values) for name, values in choices.items()}
+        if "tenant" not in program.fields:
+            del context["tenant"]
+        found.append(Line(number, {"operation": random.choice(operations), **context}))
+    return found
+
+
+@pytest.mark.parametrize("name", ["production.lzp", "canary.lzp", "serving.lzp"])
+def test_compiled_and_interpreted_answers_agree(name: str, root: Path) -> None:
+    program = require(load(root / "policies" / "examples" / name))
+    slow, fast = Interpreted(program, OFFLINE), Compiled(program, OFFLINE)
+    kernels = set()
+    for line in contexts(program, 120, seed=7):
+        for device in (None, "h100"):
+            one, other = decide_line(slow, line, device), decide_line(fast, line, device)
+            assert {key: one[key] for key in QUICK} == {key: other[key] for key in QUICK}, line
+            kernels.add(one["kernel"])
+    assert len(kernels) > 3, "the contexts do not tell much"
+
+
+def test_each_line_stands_for_itself() -> None:
+    long = b'{"operation": "' + b"x" * MAX_LINE_BYTES + b'"}'
+    deep = b"[" * 100_000
+    data = b"\xef\xbb\xbf{}\n\n" + long + b"\n" + deep + b"\n\xff{}\n\x00\n{}" + b"9" * 5000
+    lines = list(read_lines(io.BytesIO(data)))
+    assert [line.number for line in lines] == [1, 3, 4, 5, 6, 7]
+    assert lines[0].context == {}
+    assert [line.problem[0] for line in lines[1:] if line.problem] == ["invalid_json"] * 5
+    assert lines[1].problem is not None and "longer than 1024 KiB" in lines[1].problem[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"n": 1, "n": 1}', "the key `n` stands twice"),
+        ('{"n": -Infinity}', "`-Infinity` is not JSON; leave the field out where its value is not known"),
+        ('{"n": 1e400}', "the number 1e400 is beyond a double"),
+        ('{"n": ' + "9" * 5000 + "}", "a number of 5000 digits is beyond 64 bits"),
+        ('"text"', "a context is a JSON object, got a string"),
+        ('{"n": 1', "expecting ',' delimiter at column 8"),
+    ],
+)
+def test_what_is_wrong_with_a_line(text: str, message: str) -> None:
+    (line,) = read_lines(io.BytesIO(text.encode()))
+    assert line.problem is not None
+    assert line.problem[1] == message
+
+
+def test_odd_texts_come_out_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = tmp_path / "p.lzp"
+    policy.write_text(
+        'policy "p" standalone\nfield t: string\noperation op { optional t fallback r.x }\nkernel r.x for op {}\n'
+    )
+    data = b'{"operation": "op", "t": "\\ud800\\u0000"}\n{"operation": "\\ud800"}\n'
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+    assert main(["decide", str(policy), "--contexts", "-"]) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["kernel"] for line in printed] == ["r.x", None]
+
+
+def test_a_value_in_the_context_wins_over_the_device() -> None:
+    program = require(load_text(""))
+    ask = Interpreted(program, OFFLINE)
+    line = Line(1, {"operation": "rms_norm", "dtype": "bf16", "hidden_size": 64, "device": "cpu"})
+    assert (
+        decide_line(ask, line, "h100")["kernel"]
+        != decide_line(ask, Line(1, line.context and {**line.context, "device": None}), "h100")["kernel"]
+    )
+
+
+def test_installed_and_given_packages() -> None:
+    from layerzero.cli.programs import environment
+
+    program = require(load_text(""))
+    args = Namespace(installed=True, package=[("flash-attn", "2.8.3")], now=date(2026, 1, 1))
+    found = environment(args, program)
+    assert found.packages["flash-attn"] == "2.8.3"
+    assert not found.assume_packages
+    assert "lark" not in found.packages, "only what the program names"
+    assert found.today == date(2026, 1, 1)
