@@ -155,6 +155,8 @@ def _int_bounds(operator: str, one: Bounds, other: Bounds) -> Bounds:
     high = max(0, d - 1)
     if a >= 0 and c > 0:
         high = min(high, b)
+        if a // d == b // c:  # one quotient for all: the rest moves with both sides
+            low, high = max(0, a - a // d * d), min(high, b - b // c * c)
     return low, high
 
 

@@ -202,6 +202,34 @@ def truths(truth: Truth) -> Truths:
 # ---------------------------------------------------------------- properties
 
 
+def test_every_comparison_at_every_small_value() -> None:
+    """Exhaustive where boundaries lie: constants on either side, two fields, chains of both, ranges, absence."""
+    sides = [place("n"), place("m"), place("x"), constant(3, INT), constant(2.5, FLOAT), constant(-1, INT)]
+    sides.append(Arithmetic("-", place("n"), place("m"), INT, span=SPAN))
+    pairs = [(a, b) for a in sides for b in sides if not (isinstance(a, Constant) and isinstance(b, Constant))]
+    asked: list[Expression] = []
+    for one, other in pairs:
+        asked += [Comparison((one, other), (op,), span=SPAN) for op in ("==", "!=", "<", "<=", ">", ">=")]
+        asked += [
+            Membership(one, (Interval(low, high, opened, span=SPAN), constant(5, INT)), negated, span=SPAN)
+            for low, high in ((other, None), (None, other), (constant(1, INT), other))
+            for opened in (False, True)
+            for negated in (False, True)
+        ]
+    samples = []
+    for n in range(6):
+        for m in (None, -1, 0, 2, 3, 5):
+            for x in (None, 2.5, 3.0, float("inf")):
+                values = {"n": n, "e": "red", "m": m, "x": x}
+                given_values = {name: value for name, value in values.items() if value is not None}
+                samples.append(Lookups(complete(PROGRAM, Scope("work"), given_values).values))
+    for condition in asked:
+        regions = {wanted: SPACE.where(condition, wanted) for wanted in (Truths.TRUE, Truths.FALSE, Truths.UNKNOWN)}
+        for sample in samples:
+            inside = [wanted for wanted, formula in regions.items() if f.holds_in(formula, sample)]
+            assert inside == [truths(holds(condition, sample))], (condition, sample)
+
+
 @PROFILE
 @given(conditions, st.lists(lookups(), min_size=1, max_size=5))
 def test_a_region_is_where_the_interpreter_says(condition: Expression, samples: list[Lookups]) -> None:

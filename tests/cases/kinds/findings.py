@@ -1,6 +1,7 @@
 """```findings: what the analyses find in the program of ```lzp on 2026-06-01, as `lz check` prints it.
 
-The prelude is left out. With the argument `fast`, as `lz check --fast`. `nothing` where there is no finding; open questions are printed last.
+The prelude is left out. With the argument `fast`, as `lz check --fast`. `nothing` where there is no finding; open
+questions are printed last.
 """
 
 from collections.abc import Mapping, Sequence

@@ -83,7 +83,7 @@ def test_a_lock_that_never_applies_is_not_impossible() -> None:
 def test_terms_that_exclude_each_other_are_no_overlap() -> None:
     text = """
     lock acme.decode for attention when heads % kv_heads == 0 and sm >= 90
-    lock torch.sdpa for attention when heads < kv_heads and heads * 2 > 300
+    lock torch.sdpa for attention when heads < kv_heads and heads * 2 > 300 else choose
     """
     result = study(program(text), TODAY)
     assert (result.findings, result.doubts) == ((), ())
@@ -133,6 +133,12 @@ def test_the_witness_of_an_impossible_lock_fails_as_claimed() -> None:
     assert proof.error is not None and proof.error.code == "lock_failed"
     assert "`acme.decode` requires `sm >= 90`" in finding.label
     assert "`acme.prefill` requires `dtype in {fp16, bf16}`" in finding.label
+
+
+def test_a_feature_that_terms_bar_is_named() -> None:
+    (finding,) = analyse(program("lock torch.sdpa for attention when heads < kv_heads and heads > 150"), TODAY)
+    assert finding.code == "LZ403"
+    assert finding.label == "`torch.sdpa` does not support `gqa` there"
 
 
 def test_seeded_conflicts_are_found_and_nothing_else() -> None:
