@@ -15,6 +15,7 @@ from typing import Any, Literal as OneOf
 
 from layerzero.compiler.lower import Lowered, LoweredRule, Part
 from layerzero.compiler.probes import Probe
+from layerzero.compiler.stages import bits
 from layerzero.compiler.terms import Term
 from layerzero.compiler.tree import Node, Tree
 from layerzero.semantics.proof import Outcome
@@ -81,7 +82,8 @@ class OperationForm:
     @classmethod
     def from_data(cls, name: str, data: Data) -> OperationForm:
         tree = data.get("tree")
-        probes = tuple(_probe(one) for one in data["probes"])
+        parts = len(data["stages"].get("parts", ()))
+        probes = tuple(_probe(one, parts) for one in data["probes"])
         return cls(
             name,
             bool(data["refused"]),
@@ -152,13 +154,20 @@ def _probe_data(probe: Probe, masks: bool) -> Data:
     if probe.kind == "formula":
         data["proposition"] = probe.proposition
     if masks:
-        data["masks"] = [f"{mask:x}" for mask in probe.masks]
+        # Of a formula's answers, `no` removes a few parts out of many, `yes` none.
+        few = probe.kind == "formula"
+        data["masks"] = list(bits(probe.masks[1] & ~probe.masks[0])) if few else [f"{mask:x}" for mask in probe.masks]
     return data
 
 
-def _probe(data: Data) -> Probe:
+def _probe(data: Data, parts: int) -> Probe:
     kind, field_name = data["read"]
-    masks = tuple(int(mask, 16) for mask in data.get("masks", ()))
+    masks: tuple[int, ...] = ()
+    if "masks" in data and data["kind"] == "formula":
+        everything = (1 << parts) - 1
+        masks = (everything & ~sum(1 << number for number in data["masks"]), everything)
+    elif "masks" in data:
+        masks = tuple(int(mask, 16) for mask in data["masks"])
     keys, classes = tuple(data["keys"]), tuple(data["classes"])
     return Probe(data["kind"], (kind, field_name), keys, classes, masks, data.get("proposition", -1))
 

@@ -160,7 +160,8 @@ class _Lowering:
         """The parts of a rule that can apply in this operation; one for each condition that its kernels make of it."""
         if not rule.concerns(self.operation.name) or _expired(rule, self.environment):
             return []
-        targets = [kernel for kernel in self.candidates if kernel.id in rule.kernels]
+        named = rule.kernels
+        targets = [kernel for kernel in self.candidates if kernel.id in named]
         narrowing = rule.kind in ("lock", "allow", "order")
         if not targets and not (narrowing and rule.scopes):
             return []

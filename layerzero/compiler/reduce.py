@@ -32,7 +32,6 @@ class Reducer:
     def reduce(self, state: int, open_parts: int) -> int:
         """The smallest state that this knows of; `open_parts` may hold parts that are not in the state."""
         while True:
-            self.work += state.bit_count()
             smaller = _Step(self, state, state & open_parts).run()
             if smaller == state:
                 return state
@@ -62,8 +61,9 @@ class _Step:
 
     def rules(self, kind: PartKind) -> list[tuple[int, int, bool]]:
         """(part, its kernels that are left, whether it is sure)."""
-        found = bits(self.reducer.of(kind, self.state))
-        return [(n, self.lowered.parts[n].kernels & self.kernels, not self.open >> n & 1) for n in found]
+        found = self.reducer.of(kind, self.state)
+        self.reducer.work += 1 + found.bit_count()
+        return [(n, self.lowered.parts[n].kernels & self.kernels, not self.open >> n & 1) for n in bits(found)]
 
     def drop(self, *numbers: int) -> None:
         for number in numbers:
@@ -204,27 +204,25 @@ class _Step:
         if orders and not counting:
             return
         places = {k: tuple(self.stages.position(applied, order, k) for order in counting) for k in bits(self.kernels)}
-        scores = {kernel: self.score_bounds(kernel) for kernel in places}
+        scores = self.score_bounds()
         worst = {k: (places[k], -scores[k][0], -self.lowered.priorities[k], k) for k in bits(sure & self.kernels)}
         best = {k: (places[k], -scores[k][1], -self.lowered.priorities[k], k) for k in places}
         bar = min(worst.values())
         self.keep_kernels(sum(1 << kernel for kernel in best if best[kernel] <= bar))
 
-    def score_bounds(self, kernel: int) -> tuple[float, float]:
-        """The lowest and the highest score that the open boosts leave possible."""
-        low: list[float] = []
-        high: list[float] = []
-        for number, kernels, sure in self.rules("boost"):
-            if kernels >> kernel & 1:
-                factor = self.lowered.rules[self.lowered.parts[number].rule].factor
+    def score_bounds(self) -> dict[int, tuple[float, float]]:
+        """The lowest and the highest score of each kernel that the open boosts leave possible."""
+        low = {kernel: float(self.lowered.priorities[kernel]) for kernel in bits(self.kernels)}
+        high = dict(low)
+        boosts = [
+            (self.lowered.rules[self.lowered.parts[number].rule].factor, kernels, sure)
+            for number, kernels, sure in self.rules("boost")
+        ]
+        for factor, kernels, sure in sorted(boosts):
+            self.reducer.work += kernels.bit_count()
+            for kernel in bits(kernels):
                 if sure or factor < 1:
-                    low.append(factor)
+                    low[kernel] *= factor
                 if sure or factor > 1:
-                    high.append(factor)
-        return self.multiplied(kernel, low), self.multiplied(kernel, high)
-
-    def multiplied(self, kernel: int, factors: list[float]) -> float:
-        score = float(self.lowered.priorities[kernel])
-        for factor in sorted(factors):
-            score *= factor
-        return score
+                    high[kernel] *= factor
+        return {kernel: (low[kernel], high[kernel]) for kernel in low}

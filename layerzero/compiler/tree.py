@@ -17,8 +17,10 @@ from layerzero.compiler.stages import Stages, bits
 from layerzero.semantics.proof import Outcome
 
 MAX_NODES = 1500
-MAX_WORK = 60_000
+MAX_WORK = 100_000
 """Parts looked at while reducing states; about a fifth of a second on a slow core."""
+SMALL = 256
+"""Nodes of a tree that is small enough not to look for a smaller one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def build_tree(lowered: Lowered, probes: Sequence[Probe], limits: tuple[int, int
         tree = _Builder(lowered, probes, order, limits).build()
         if tree is not None and (best is None or len(tree.nodes) < len(best.nodes)):
             best = tree
-        if best is not None and len(best.nodes) <= 64:
+        if best is not None and len(best.nodes) <= SMALL:
             break
     return best
 
@@ -77,6 +79,10 @@ def _strength(lowered: Lowered, number: int) -> float:
             return float(max((lowered.priorities[kernel] for kernel in bits(part.kernels)), default=0))
 
 
+class _PastBoundError(Exception):
+    """The tree grows past its bound."""
+
+
 class _Builder:
     def __init__(
         self, lowered: Lowered, probes: Sequence[Probe], order: tuple[int, ...], limits: tuple[int, int]
@@ -95,18 +101,25 @@ class _Builder:
         self.leaves: dict[Outcome, int] = {}
 
     def build(self) -> Tree | None:
+        """The tree, or None past a bound."""
+        try:
+            return self._build()
+        except _PastBoundError:
+            return None
+
+    def _build(self) -> Tree:
         root = self.place(self.everything, 0)
         made: dict[int, tuple[int, list[int]]] = {}
         for level, states in enumerate(self.waiting):
             for state, number in states.items():
-                if self.count > self.max_nodes or self.reducer.work > self.max_work:
-                    return None
                 children = [self.place(state & mask, level + 1) for mask in self.masks[level]]
                 made[number] = (level, children)
         return _pack(self.order, made, tuple(self.leaves), root)
 
     def place(self, state: int, level: int) -> int:
         """The node or leaf of a state of which the probes from `level` on are not asked yet."""
+        if self.count > self.max_nodes or self.reducer.work > self.max_work:
+            raise _PastBoundError
         state = self.reducer.reduce(state, self.open_from[level])
         while level < len(self.order) and not state & self.asked[level]:
             level += 1

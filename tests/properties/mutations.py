@@ -380,9 +380,9 @@ def _(original: Any, self: Any, applied: Any, ordered_by: Any) -> Any:
 
 
 @replaces(reduce._Step, "score_bounds", "the tree forgets boosts that may still apply")
-def _(original: Any, self: Any, kernel: int) -> Any:
+def _(original: Any, self: Any) -> Any:
     kept, self.state = self.state, self.state & ~self.open
-    found = original(self, kernel)
+    found = original(self)
     self.state = kept
     return found
 

@@ -29,7 +29,7 @@ from layerzero.semantics.proof import Outcome, Proof
 POLICIES = 112
 CONTEXTS = 184
 SMALLEST_SHARE = 0.02
-SMALL_TREES = (600, 20_000)
+SMALL_TREES = (600, 40_000)
 """Limits of trees here: most policies get one, the others soon turn to bits."""
 
 
