@@ -14,7 +14,7 @@ from layerzero.check.expressions import Comparison, Constant, Expression, Interv
 from layerzero.check.program import Operation, Program, Scope
 from layerzero.regions import formula as f
 from layerzero.regions.formula import Formula
-from layerzero.regions.sets import Members, ValueSet, everything_of
+from layerzero.regions.sets import Members, ValueSet
 from layerzero.regions.terms import (
     ArmDimension,
     Dimension,
@@ -142,7 +142,3 @@ def _fits(default: Expression, type: Type) -> Expression:
         high = None if type.high is None else Constant(type.high, number, span=span)
         return Membership(default, (Interval(low, high, type.high_open, span=span),), False, span=span)
     return Comparison((default, default), ("==",), span=span)  # true wherever it is known
-
-
-def whole(type: Type) -> ValueSet:
-    return ValueSet(everything_of(type))

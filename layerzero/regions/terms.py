@@ -15,7 +15,6 @@ from packaging.version import Version
 
 from layerzero.check.expressions import (
     Arithmetic,
-    Constant,
     Expression,
     Extremum,
     FieldValue,
@@ -80,7 +79,6 @@ Dimension = FieldDimension | PackageDimension | ArmDimension | Synthetic
 
 _SIGNS = Members(frozenset({-1, 0, 1}))
 _EQUALITY = Members(frozenset({0, 1}))
-_NUMERIC = frozenset({"int", "float"})
 
 
 def is_ordered(expression: Expression) -> bool:
@@ -183,10 +181,6 @@ def dimension_of(expression: Expression) -> Dimension | None:
             return TermDimension(expression)
         case _:
             return None
-
-
-def constant_of(expression: Expression) -> Constant | None:
-    return expression if isinstance(expression, Constant) else None
 
 
 def sign_between(left: Expression, right: Expression) -> tuple[SignDimension, bool]:
