@@ -32,7 +32,7 @@ class ParameterRole:
     hint: bool = False
 
 
-OPERAND = ("device", "device_name", "sm", "contiguous", "inner_contiguous", "requires_grad")
+OPERAND = ("device", "device_name", "sm", "contiguous", "inner_contiguous", "aligned", "requires_grad")
 AMBIENT = ("deterministic", "graph_capture")  # read from torch's state, by every operation
 
 Parameters = Mapping[str, ParameterRole]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layerzero.operations.call import Call, ParameterRole, Parameters
+from layerzero.operations.call import OPERAND, Call, ParameterRole, Parameters
 from layerzero.operations.tensors import (
     check_count,
     check_number,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OPERATION = "sample"
 
 # Tokens have no gradient, so `requires_grad` is no field of sampling.
-_LOGITS_FIELDS = ("device", "device_name", "sm", "contiguous", "inner_contiguous", "dtype", "batch", "vocab")
+_LOGITS_FIELDS = (*OPERAND[:-1], "dtype", "batch", "vocab")
 _LOGITS = ParameterRole(_LOGITS_FIELDS)
 _TEMPERATURE = ParameterRole(("temperature",), ("temperature",))
 _GENERATOR = ParameterRole(("has_generator",), ("generator",))

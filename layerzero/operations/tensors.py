@@ -117,6 +117,7 @@ def common_fields(dtype: str, *operands: Tensor) -> dict[str, Value]:
         "dtype": dtype,
         "contiguous": all(t.is_contiguous() for t in operands),
         "inner_contiguous": all(t.stride(-1) == 1 or t.shape[-1] < 2 for t in operands if t.ndim),
+        "aligned": all(t.data_ptr() % 16 == 0 for t in operands),
         "requires_grad": torch.is_grad_enabled() and any(t.requires_grad for t in operands),
     }
 

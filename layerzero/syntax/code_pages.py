@@ -104,8 +104,8 @@ PAGES: dict[str, Page] = {
     ),
     "LZ208": Page(
         "`by` names a rule by its `as`; a name that no rule has can never be confirmed.",
-        'test "t" {\n  given attention, h100\n  expect by pin\n}',
-        'lock reference.attention for attention as pin\ntest "t" {\n  given attention, h100\n  expect by pin\n}',
+        'test "t" {\n  given silu, h100, dtype = bf16, rows = 1\n  expect by pin\n}',
+        'lock reference.silu for silu as pin\ntest "t" {\n  given silu, h100, dtype = bf16, rows = 1\n  expect by pin\n}',
     ),
     "LZ209": Page(
         "An arm is named with its experiment, `experiment.arm`, and both must exist.",
