@@ -25,7 +25,7 @@ demo: $(VENV)/.ready ## set up, then a small transformer runs on the kernels tha
 
 test: $(VENV)/.ready ## style, types and every test but those marked stress; what .ci/run calls
 	@status=0; $(MAKE) lint || status=1; \
-	$(TEST_ENV) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not stress" || status=1; exit $$status
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not stress" || status=1; exit $$status
 
 quick: $(VENV)/.ready ## the tests without the slow ones
 	@$(TEST_ENV) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not stress"

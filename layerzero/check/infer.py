@@ -22,7 +22,7 @@ from layerzero.syntax.diagnostics import Label
 from layerzero.syntax.source import Span
 
 MAX_EXPANDED = 20_000  # nodes of one condition after its defines are expanded
-MAX_DEPTH = 150  # nesting of one condition after its defines are expanded
+MAX_DEPTH = 100  # nesting of one condition after its defines are expanded; each level costs some four frames
 _INT64 = range(-(2**63), 2**63)
 _ORDERED = frozenset({"<", "<=", ">", ">="})
 
@@ -35,6 +35,7 @@ class Inference:
     _expanded: dict[tuple[str, Type | None], Expression | None] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
     _any_member: Type | None = None
+    _depth: int = 0
     _sizes: dict[int, tuple[int, int, Expression]] = field(default_factory=dict)
 
     @property
@@ -110,6 +111,16 @@ class Inference:
 
     def expression(self, node: nodes.Expression, expected: Type | None = None) -> Expression | None:
         """The typed form of an expression; `expected` is the enum (or string type) that stands next to it."""
+        if self._depth >= MAX_DEPTH:
+            self.report.add("LZ003", f"the expression nests deeper than {MAX_DEPTH}, its defines expanded", node.span)
+            return None
+        self._depth += 1
+        try:
+            return self._expression(node, expected)
+        finally:
+            self._depth -= 1
+
+    def _expression(self, node: nodes.Expression, expected: Type | None) -> Expression | None:
         match node:
             case nodes.Parenthesized():
                 return self.expression(node.inner, expected)
@@ -224,9 +235,6 @@ class Inference:
         if node.text in self._open:
             chain = " -> ".join([*self._open[self._open.index(node.text) :], node.text])
             self.report.add("LZ213", f"define `{node.text}` refers to itself: {chain}", define.name.span)
-            return None
-        if len(self._open) >= MAX_DEPTH:
-            self.report.add("LZ003", f"defines nest deeper than {MAX_DEPTH}", node.span)
             return None
         if key not in self._expanded:
             self._open.append(node.text)

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-CATALOG = '''
+CATALOG = """
 backend acme { package acme-kernels >=1.4 }
 kernel acme.silu for silu { priority 60 adapter "acme_kernels.lz:silu" }
-'''
+"""
 PROGRAM = """
 import sys
 from layerzero.check import program_from_text

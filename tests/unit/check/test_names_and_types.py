@@ -185,5 +185,11 @@ def test_doubling_defines_end_in_a_diagnostic_at_once() -> None:
     assert [code for code, _ in found] == ["LZ003"]
 
 
+def test_a_long_chain_of_defines_ends_in_a_diagnostic() -> None:
+    chain = "".join(f"define d{n + 1} = (d{n} == flag) != flag\n" for n in range(400))
+    found = findings("define d0 = flag\n" + chain + "deny * when d400")
+    assert {code for code, _ in found} == {"LZ003"}
+
+
 def test_a_define_takes_its_type_from_each_use() -> None:
     assert findings("define warm = red\ndeny base.* for paint when color == warm and shade == warm") == []
