@@ -26,14 +26,20 @@ CALLABLE = "<registered>"
 
 @dataclass(frozen=True)
 class Material:
-    """What a snapshot is made of: the policy's path (None: the shipped policy alone, or a text), texts that the
-    program itself brings, and the rules of its calls."""
+    """What a snapshot is made of: the policy's path (None: the shipped policy alone, or a text) with the catalogs that
+    it was loaded with, texts that the program itself brings, and the rules of its calls."""
 
     path: Path | None = None
     text: Source | None = None
-    catalogs: tuple[Source, ...] = ()
+    prelude: bool = True
+    with_catalogs: tuple[Path | Source, ...] = ()
+    catalogs: tuple[Source, ...] = ()  # of registered kernels
     runtime: tuple[Source, ...] = ()
     registered: frozenset[str] = frozenset()  # kernels whose functions the program holds
+
+    def of_policy(self, other: Material) -> Material:
+        """This material with the policy of another: what calls and registrations made stays."""
+        return replace(self, path=other.path, text=other.text, prelude=other.prelude, with_catalogs=other.with_catalogs)
 
 
 @dataclass(frozen=True)
@@ -75,12 +81,12 @@ def build_program(material: Material) -> tuple[Program, tuple[str, ...], tuple[D
         FileNotFoundError: There is no such path.
         PolicyError: The policy has errors.
     """
-    brought = {"catalogs": material.catalogs, "runtime": material.runtime}
+    catalogs, runtime, prelude = (*material.with_catalogs, *material.catalogs), material.runtime, material.prelude
     if material.path is not None:
-        checked = load(material.path, **brought)  # type: ignore[arg-type]
+        checked = load(material.path, prelude=prelude, catalogs=catalogs, runtime=runtime)
     else:
         text = material.text or Source(NO_POLICY, "")
-        checked = load_text(text.text, name=text.name, **brought)  # type: ignore[arg-type]
+        checked = load_text(text.text, name=text.name, prelude=prelude, catalogs=catalogs, runtime=runtime)
     program = require(checked)
     adopted = {
         name: replace(program.kernels[name], adapter=CALLABLE)

@@ -53,6 +53,7 @@ class Inputs:
     loaded: Loaded
     open_breakers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     stopped_arms: frozenset[tuple[str, str]] = frozenset()
+    stop_reasons: Mapping[tuple[str, str], str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ class Engine:
                 if isinstance(policy, Policy):
                     loaded = self._beneath(policy, before)
                 else:
-                    loaded = self.builder.load(replace(before, path=Path(policy), text=None))
+                    loaded = self.builder.load(before.of_policy(Material(path=Path(policy))))
             except (PolicyError, OSError) as error:
                 self._last_failure = str(error)
                 raise
@@ -196,8 +197,7 @@ class Engine:
             self.publish(replace(self._started(), loaded=loaded))
             snapshot = self._current
             assert snapshot is not None
-            origin = policy.origin if isinstance(policy, Policy) else Path(policy)
-            return Policy.of_snapshot(snapshot, loaded.files, loaded.warnings, origin)
+            return Policy.of_snapshot(snapshot, loaded.files, loaded.warnings, Material().of_policy(loaded.material))
 
     def change(self, of: Callable[[Inputs], Inputs]) -> Snapshot:
         """Publish what `of` makes of the inputs in force, as one step among all writers.
@@ -260,18 +260,22 @@ class Engine:
 
     def _beneath(self, policy: Policy, material: Material) -> Loaded:
         """A policy object under the run-time rules in force."""
-        if not material.runtime:
-            return Loaded(material, Vocabulary.of(policy.program), lambda: policy.program, policy.files)
         if policy.origin is None:
-            raise PolicyError("this policy was not loaded from a file or text, so run-time rules cannot stand on it")
-        if isinstance(policy.origin, Path):
-            return self.builder.load(replace(material, path=policy.origin, text=None))
-        return self.builder.load(replace(material, path=None, text=policy.origin))
+            if material.runtime or material.catalogs:
+                raise PolicyError(
+                    "this policy has no file or text, so rules and kernels of calls cannot be added to it"
+                )
+            return Loaded(material, Vocabulary.of(policy.program), lambda: policy.program, policy.files)
+        wanted = material.of_policy(policy.origin)
+        if not material.runtime and not material.catalogs:  # nothing is added: what was checked already serves
+            return Loaded(wanted, Vocabulary.of(policy.program), lambda: policy.program, policy.files)
+        return self.builder.load(wanted)
 
     def _build(self, inputs: Inputs, epoch: int) -> Snapshot:
         loaded = inputs.loaded
         environment = self._machine.environment(loaded.vocabulary, self._clock().date())
         environment = replace(environment, open_breakers=inputs.open_breakers, stopped_arms=inputs.stopped_arms)
+        environment = replace(environment, stop_reasons=inputs.stop_reasons)
         known = loaded.vocabulary.types
         devices = [{name: d.get(name) for name in DEVICE_FIELDS if name in known} for d in self._machine.devices()]
         forms = self.builder.compile(loaded, environment, devices)

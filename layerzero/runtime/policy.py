@@ -11,6 +11,7 @@ from typing import Any
 from layerzero.check import load, load_text, require
 from layerzero.check.expressions import Value
 from layerzero.check.program import Program, Scope
+from layerzero.runtime.building import Material
 from layerzero.runtime.decision import Decision
 from layerzero.runtime.snapshot import Snapshot
 from layerzero.semantics.context import read_context
@@ -36,7 +37,7 @@ def offline_environment(today: date | None = None) -> Environment:
 class Policy:
     """A checked policy with the environment that it is asked in. Immutable; threads may share it.
 
-    `origin` is the path or text that it came from, None for one made from a program.
+    `origin` is what it was made from, None for one made from a program.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Policy:
         environment: Environment,
         files: Sequence[str] = (),
         warnings: Sequence[Diagnostic] = (),
-        origin: Path | Source | None = None,
+        origin: Material | None = None,
     ) -> None:
         self._snapshot = Snapshot.compiled(program, environment)
         self.files = tuple(files)
@@ -54,7 +55,7 @@ class Policy:
 
     @classmethod
     def of_snapshot(
-        cls, snapshot: Snapshot, files: Sequence[str], warnings: Sequence[Diagnostic], origin: Path | Source | None
+        cls, snapshot: Snapshot, files: Sequence[str], warnings: Sequence[Diagnostic], origin: Material | None
     ) -> Policy:
         """The policy of a snapshot that is compiled already."""
         policy = cls.__new__(cls)
@@ -88,7 +89,8 @@ class Policy:
         checked = load(Path(path), prelude=prelude, catalogs=_catalogs(catalogs))
         program = require(checked)
         where = environment or offline_environment(today)
-        return cls(program, where, checked.files, checked.diagnostics, Path(path))
+        origin = Material(Path(path), prelude=prelude, with_catalogs=tuple(_catalogs(catalogs)))
+        return cls(program, where, checked.files, checked.diagnostics, origin)
 
     @classmethod
     def from_text(
@@ -105,7 +107,8 @@ class Policy:
         checked = load_text(text, name=name, prelude=prelude, catalogs=_catalogs(catalogs))
         program = require(checked)
         where = environment or offline_environment(today)
-        return cls(program, where, checked.files, checked.diagnostics, Source(name, text))
+        origin = Material(text=Source(name, text), prelude=prelude, with_catalogs=tuple(_catalogs(catalogs)))
+        return cls(program, where, checked.files, checked.diagnostics, origin)
 
     @property
     def program(self) -> Program:

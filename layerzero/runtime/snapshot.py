@@ -36,6 +36,7 @@ class Snapshot:
         vocabulary: The words that deciding needs.
         environment: What is taken for granted about the machine.
         epoch: 1, 2, ... in the engine that published it; 0 outside of one.
+        devices: The device fields that it was compiled for from the start.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Snapshot:
         self.epoch = epoch
         self._program = program
         self._texts = tuple(texts)
+        self.devices = tuple(form.fixed for form in forms)
         self._fixed = tuple(name for name in DEVICE_FIELDS if name in vocabulary.types)
         self._making = threading.Lock()
         self._matchers: dict[DeviceKey, Matcher] = {}
@@ -89,6 +91,11 @@ class Snapshot:
     def own_texts(self) -> tuple[Text, ...]:
         """The texts that are known without building the program; perhaps none."""
         return self._texts
+
+    @property
+    def built(self) -> Program | None:
+        """The program, if it has been built."""
+        return self._program if isinstance(self._program, Program) else None
 
     def known_matcher(self, values: Mapping[str, Value]) -> Matcher | None:
         """The matcher for the device that a context names, if there is one already."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from layerzero.backends.machine import ThisMachine
+from layerzero.check.program import Scope
 from layerzero.dispatch.call import Dispatcher
 from layerzero.operations.call import Call
 from layerzero.runtime.breakers import Breakers, BreakerSettings
@@ -59,6 +60,12 @@ class Bench:
         self.engine.configure(
             Policy.from_text('policy "small" standalone\n' + text, name="small.lzp", catalogs=[catalog])
         )
+
+    words = WORDS
+
+    def asked(self, size: int = 1) -> tuple[Scope, dict[str, Any]]:
+        """Scope and values of the call, for deciding without calling."""
+        return Scope("work"), {"size": size, "device": "cpu"}
 
     def call(self, size: int = 1, **context: Any) -> Any:
         return self.dispatcher.call(Call("work", {"size": size, "device": "cpu", **context}, (size,), {}))

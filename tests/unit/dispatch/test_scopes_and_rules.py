@@ -1,0 +1,256 @@
+"""Pins, scoped policies, rules made by calls, fields around calls, epochs of the calendar."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+import time
+import weakref
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layerzero.errors import ArgumentError, ContextError, PolicyError
+from layerzero.runtime import ambient
+from layerzero.runtime.engine import Engine
+from layerzero.runtime.policy import Policy
+from layerzero.runtime.rules import RuntimeRules
+from layerzero.syntax.source import Source
+
+
+def other(bench: Any, text: str) -> Policy:
+    catalog = Source("small_catalog.lzp", bench.words)
+    return Policy.from_text('policy "other" standalone\n' + text, name="other.lzp", catalogs=[catalog])
+
+
+# ---------------------------------------------------------------- configure
+
+
+def test_a_bad_policy_leaves_the_one_before_in_force(bench: Any, tmp_path: Path) -> None:
+    before = bench.engine.current()
+    (tmp_path / "bad.lzp").write_text('policy "bad" standalone\ndeny nothing.known')
+    with pytest.raises(PolicyError, match="nothing.known"):
+        bench.engine.configure(tmp_path / "bad.lzp")
+    assert bench.engine.current() is before
+    assert "nothing.known" in bench.engine.status().last_failure
+
+
+def test_an_absent_file_says_so(bench: Any, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.lzp"):
+        bench.engine.configure(tmp_path / "none.lzp")
+
+
+def test_each_publication_is_an_epoch_of_its_own(bench: Any) -> None:
+    first = bench.engine.current().epoch
+    bench.configure("deny fast.one")
+    assert bench.engine.current().epoch == first + 1
+    assert bench.call() == "fast.two"
+
+
+# ---------------------------------------------------------------- pin
+
+
+def test_a_pin_keeps_its_snapshot_through_swaps(bench: Any) -> None:
+    with bench.engine.pin():
+        bench.configure("deny fast.one")
+        assert bench.call() == "fast.one"
+        assert bench.engine.status().pinned_epochs == {bench.engine.status().epoch - 1: 1}
+    assert bench.call() == "fast.two"
+    assert bench.engine.status().pinned_epochs == {}
+
+
+def test_a_pin_binds_its_own_thread_only(bench: Any) -> None:
+    seen = []
+    with bench.engine.pin():
+        bench.configure("deny fast.one")
+        thread = threading.Thread(target=lambda: seen.append(bench.call()))
+        thread.start()
+        thread.join()
+    assert seen == ["fast.two"]
+
+
+def test_a_pin_belongs_to_its_task(bench: Any) -> None:
+    async def pinned() -> str:
+        with bench.engine.pin():
+            await asyncio.sleep(0.05)
+            return str(bench.call())
+
+    async def swapping() -> str:
+        await asyncio.sleep(0.01)
+        bench.configure("deny fast.one")
+        return str(bench.call())
+
+    async def both() -> list[str]:
+        return await asyncio.gather(pinned(), swapping())
+
+    assert asyncio.run(both()) == ["fast.one", "fast.two"]
+
+
+def test_old_snapshots_go_when_nobody_holds_them(bench: Any) -> None:
+    kept = bench.dispatcher.decide(*bench.asked())
+    gone = []
+    for number in range(50):
+        bench.configure(f"boost fast.two by {number}.5")
+        gone.append(weakref.ref(bench.engine.current()))
+    bench.configure("")
+    gc.collect()
+    assert sum(reference() is not None for reference in gone) == 0
+    assert kept.explain().selected_kernel == "fast.one"
+
+
+# ---------------------------------------------------------------- using
+
+
+def test_using_decides_by_another_policy_here_and_nowhere_else(bench: Any) -> None:
+    policy = other(bench, "deny fast.one")
+    seen = []
+    with bench.engine.using(policy):
+        thread = threading.Thread(target=lambda: seen.append(bench.call()))
+        thread.start()
+        thread.join()
+        assert bench.call() == "fast.two"
+    assert seen == ["fast.one"]
+    assert bench.call() == "fast.one"
+
+
+def test_rules_of_calls_stand_on_top_of_a_scoped_policy(bench: Any) -> None:
+    rules = RuntimeRules(bench.engine)
+    rules.lock("work", "spare.one")
+    with bench.engine.using(other(bench, "deny fast.one")):
+        assert bench.call() == "spare.one"
+        rules.unlock("work")
+        assert bench.call() == "fast.two"
+
+
+# ---------------------------------------------------------------- rules made by calls
+
+
+def test_a_lock_holds_until_unlocked_and_names_the_callers_line(bench: Any) -> None:
+    rules = RuntimeRules(bench.engine)
+    rules.lock("work", "fast.two")
+    decision = bench.dispatcher.decide(*bench.asked())
+    assert decision.kernel == "fast.two"
+    assert Path(__file__).name in decision.locked_by[0]
+    rules.unlock("work")
+    assert bench.call() == "fast.one"
+
+
+def test_a_second_lock_of_an_operation_replaces_the_first(bench: Any) -> None:
+    rules = RuntimeRules(bench.engine)
+    rules.lock("work", "fast.two")
+    rules.lock("work", "spare.one")
+    assert bench.call() == "spare.one"
+
+
+def test_a_lock_never_wins_over_infeasibility(bench: Any) -> None:
+    rules = RuntimeRules(bench.engine)
+    rules.lock("work", "fast.two")
+    with rules.disabled("fast.two"):
+        decision = bench.dispatcher.decide(*bench.asked())
+    assert decision.error == "lock_failed"
+
+
+def test_run_time_rules_survive_a_new_policy(bench: Any) -> None:
+    RuntimeRules(bench.engine).lock("work", "spare.one")
+    bench.configure("lock fast.two for work priority 1000000")
+    assert bench.call() == "spare.one"
+
+
+def test_prefer_boosts_and_a_later_preference_replaces_it(bench: Any) -> None:
+    rules = RuntimeRules(bench.engine)
+    rules.prefer("fast.two", priority=100)
+    assert bench.dispatcher.decide(*bench.asked()).score == 160.0
+    rules.prefer("fast.two", priority=0)
+    assert bench.call() == "fast.one"
+
+
+def test_disabled_is_undone_by_its_block_and_by_enable(bench: Any) -> None:
+    rules = RuntimeRules(bench.engine)
+    with rules.disabled("fast.one"):
+        assert bench.call() == "fast.two"
+    assert bench.call() == "fast.one"
+    rules.disabled("fast.one")
+    rules.enable("fast.one")
+    assert bench.call() == "fast.one"
+
+
+def test_the_end_of_one_block_leaves_anothers_rule(bench: Any) -> None:
+    rules = RuntimeRules(bench.engine)
+    outer = rules.disabled("fast.one")
+    with rules.disabled("fast.one"):
+        pass
+    assert bench.call() == "fast.two"
+    with outer:
+        pass
+    assert bench.call() == "fast.one"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (lambda rules: rules.lock("work", "fast.tow"), PolicyError, "did you mean `fast.two`"),
+        (lambda rules: rules.lock("wrok", "fast.two"), PolicyError, "did you mean `work`"),
+        (lambda rules: rules.unlock("work"), ArgumentError, "no lock"),
+        (lambda rules: rules.enable("fast.one"), ArgumentError, "not disabled"),
+        (lambda rules: rules.prefer("fast.one", priority=-101), ArgumentError, "priority"),
+        (lambda rules: rules.prefer("fast.one", priority=float("nan")), ArgumentError, "priority"),
+    ],
+)
+def test_a_wrong_call_changes_nothing(bench: Any, wrong: Any, error: type[Exception], message: str) -> None:
+    epoch = bench.engine.current().epoch
+    with pytest.raises(error, match=message):
+        wrong(RuntimeRules(bench.engine))
+    assert bench.engine.current().epoch == epoch
+
+
+# ---------------------------------------------------------------- fields around calls
+
+
+def test_fields_around_a_call_are_read_by_rules(bench: Any) -> None:
+    bench.configure('deny fast.one when has(tenant) and tenant == "bank"')
+    with ambient.context({"tenant": "bank"}):
+        assert bench.call() == "fast.two"
+        with ambient.context({"tenant": None}):
+            assert bench.call() == "fast.one"
+    assert bench.call() == "fast.one"
+
+
+def test_a_field_of_the_wrong_type_is_an_error_of_the_call(bench: Any) -> None:
+    with ambient.context({"tenant": 3}), pytest.raises(ContextError, match="tenant"):
+        bench.call()
+
+
+def test_a_field_that_no_policy_declares_is_said_once_and_fails_nothing(
+    bench: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ambient.context({"tenantt": "bank"}), caplog.at_level(logging.WARNING, logger="layerzero"):
+        assert [bench.call(), bench.call()] == ["fast.one", "fast.one"]
+    assert caplog.text.count("tenantt") == 1
+
+
+# ---------------------------------------------------------------- the calendar
+
+
+def test_a_rule_ends_at_midnight_in_a_running_process(bench: Any, tmp_path: Path) -> None:
+    now = [datetime(2026, 12, 31, 23, 59, 59, 900_000, tzinfo=UTC)]
+    engine = Engine(bench.machine, clock=lambda: now[0])
+    catalog = Source("small_catalog.lzp", bench.words)
+    text = 'policy "p" standalone\nquarantine fast.one for work until 2027-01-01'
+    engine.configure(Policy.from_text(text, catalogs=[catalog]))
+    assert engine.current().decide(*bench.asked()).kernel == "fast.two"
+    now[0] = datetime(2027, 1, 1, 0, 0, 0, 1, tzinfo=UTC)
+    deadline = time.monotonic() + 10
+    while engine.current().decide(*bench.asked()).kernel != "fast.one":
+        assert time.monotonic() < deadline, "the quarantine outlived its day"
+        time.sleep(0.01)
+
+
+def test_warnings_of_a_policy_reach_the_log(bench: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "p.lzp").write_text('policy "p"\ndeny nothing.*')
+    with caplog.at_level(logging.WARNING, logger="layerzero"):
+        bench.engine.configure(tmp_path / "p.lzp")
+    assert "LZ501" in caplog.text
