@@ -12,9 +12,11 @@ import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 from layerzero.check.program import Program
-from layerzero.cli.given import read_given
+from layerzero.cli.answers import Answer, Compiled, Interpreted, answer_context
+from layerzero.cli.given import fold
 from layerzero.cli.grid import Axis, points, read_axes
 from layerzero.cli.output import counted, print_json, style
 from layerzero.cli.programs import (
@@ -25,14 +27,11 @@ from layerzero.cli.programs import (
     environment,
     program,
 )
-from layerzero.errors import ContextError
-from layerzero.semantics.decision_json import json_value
 from layerzero.semantics.environment import Environment
-from layerzero.semantics.experiments import enrol
-from layerzero.semantics.interpret import decide
 from layerzero.semantics.proof import Failure
 
 WIDEST = 9  # more columns than that are written one below the other
+COMPILED_FROM = 100  # cells that take longer to interpret than the policy to compile
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +90,19 @@ def decide_grid(
     program: Program, environment: Environment, axes: Sequence[Axis], given: Sequence[str], device: str | None
 ) -> list[Cell]:
     """A cell for every combination, the last axis fastest; what an axis says wins over what is given."""
-    cells = []
-    for places in points(axes):
-        shown = tuple(axis.shown[place] for axis, place in zip(axes, places, strict=True))
-        items = [*given, *(axis.items[place] for axis, place in zip(axes, places, strict=True))]
-        try:
-            scope, values = read_given(program, items, device)
-        except ContextError as problem:
-            cells.append(Cell(places, shown, None, None, False, Failure("invalid_context", str(problem))))
-            continue
-        proof = decide(program, environment, scope, values, enrol(program, values))
-        cells.append(Cell(places, shown, proof.kernel, proof.score, proof.degraded, proof.error))
-    return cells
+    places = list(points(axes))
+    answer: Answer = (Compiled if len(places) > COMPILED_FROM else Interpreted)(program, environment)
+    return [_cell(answer, axes, place, given, device) for place in places]
+
+
+def _cell(
+    answer: Answer, axes: Sequence[Axis], places: tuple[int, ...], given: Sequence[str], device: str | None
+) -> Cell:
+    items = [axis.items[place] for axis, place in zip(axes, places, strict=True)]
+    found = cast(dict[str, Any], answer_context(answer, fold(answer.program, [*given, *items]), device))
+    shown = tuple(axis.shown[place] for axis, place in zip(axes, places, strict=True))
+    error = None if found["error"] is None else Failure(**found["error"])
+    return Cell(places, shown, found["kernel"], found["score"], found["degraded"], error)
 
 
 # ---------------------------------------------------------------- shapes
@@ -158,7 +158,7 @@ def _print_csv(axes: Sequence[Axis], cells: Sequence[Cell]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([*(axis.name for axis in axes), "kernel", "score", "degraded", "error"])
     for cell in cells:
-        score = "" if cell.score is None else json_value(cell.score)
+        score = "" if cell.score is None else cell.score
         error = "" if cell.error is None else f"{cell.error.code}: {cell.error.message}"
         writer.writerow([*cell.point, cell.kernel or "", score, str(cell.degraded).lower(), error])
 
@@ -171,7 +171,7 @@ def _plain(axes: Sequence[Axis], cells: Sequence[Cell]) -> dict[str, object]:
             {
                 "at": {axis.name: axis.values[place] for axis, place in zip(axes, cell.places, strict=True)},
                 "kernel": cell.kernel,
-                "score": None if cell.score is None else json_value(cell.score),
+                "score": cell.score,
                 "degraded": cell.degraded,
                 "error": None if cell.error is None else {"code": cell.error.code, "message": cell.error.message},
             }

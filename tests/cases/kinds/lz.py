@@ -21,6 +21,7 @@ def run(inputs: Mapping[str, str], arguments: Sequence[str]) -> str:
     with _folder(inputs), _input(inputs.get("stdin", "")):
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
             code = main(shlex.split(" ".join(arguments)))
+    assert "internal error" not in said.getvalue(), said.getvalue()  # never what a case expects
     lines = [*printed.getvalue().splitlines(), *(f"! {line}" for line in said.getvalue().splitlines())]
     return "\n".join(DIGEST.sub("DIGEST", line) for line in [*lines, *([f"exit {code}"] if code else [])])
 

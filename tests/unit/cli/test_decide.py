@@ -14,8 +14,9 @@ import pytest
 from layerzero.check import load, load_text, require
 from layerzero.check.program import Program
 from layerzero.cli import main
+from layerzero.cli.answers import QUICK, Compiled, Interpreted
 from layerzero.cli.contexts import MAX_LINE_BYTES, Line, read_lines
-from layerzero.cli.decide import QUICK, Compiled, Interpreted, decide_line
+from layerzero.cli.decide import decide_line
 from layerzero.semantics.environment import Environment
 
 OFFLINE = Environment(assume_packages=True, today=date(2026, 11, 23))
@@ -123,3 +124,14 @@ def test_installed_and_given_packages() -> None:
     assert not found.assume_packages
     assert "lark" not in found.packages, "only what the program names"
     assert found.today == date(2026, 1, 1)
+
+
+def test_a_large_table_is_answered_as_a_small_one(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--given", "attention.decode", "h100", "dtype=bf16", "q_heads=32", "kv_heads=8", "batch=1", "q_len=1"]
+    axes = ["--over", "kv_len=1,2,1Ki,8Ki,32Ki,64Ki", "--over", "head_dim=64,80,128", "--format", "csv"]
+    assert main(["table", *given, *axes]) == 1  # one key is no decode
+    few = capsys.readouterr().out.splitlines()
+    assert main(["table", *given, "--over", "window=0..5", *axes]) == 1
+    many = capsys.readouterr().out.splitlines()
+    assert len(many) > 100
+    assert [line.removeprefix("0,") for line in many if line.startswith("0,")] == few[1:]
