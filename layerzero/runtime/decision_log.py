@@ -1,0 +1,359 @@
+"""Calls that ran -> records, written by a thread of the log's own. A call never waits and never fails for its log.
+
+The calling thread appends to a bounded queue; what finds it full is dropped and counted. Modes: `distinct` writes the
+first call of each region (the fields that the policy reads, and the arms) once per snapshot and counts the others,
+`sampled` a share, `every` all.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import itertools
+import logging
+import os
+import threading
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable, Hashable
+from time import time_ns
+from typing import Literal, cast
+
+from layerzero.errors import ArgumentError
+from layerzero.runtime import ambient
+from layerzero.runtime.decision import Decision
+from layerzero.runtime.export import Manifest, SnapshotStore, manifest_of
+from layerzero.runtime.log_files import Destination, Memory, RecordsLostError
+from layerzero.runtime.once import Once
+from layerzero.runtime.record import Called, Record, Seen, to_record
+from layerzero.runtime.snapshot import DEVICE_FIELDS, Snapshot
+from layerzero.syntax.visible import visible
+
+log = logging.getLogger("layerzero")
+
+Mode = Literal["off", "distinct", "sampled", "every"]
+MODES: tuple[Mode, ...] = ("off", "distinct", "sampled", "every")
+
+_MOST_REGIONS = 65_536
+_BATCH = 1024
+_PAUSE = 0.02  # seconds between a first record and the batch that it is written in
+_SALT = b"lz.log\0"
+
+
+class DecisionLog:
+    """One log. Give `sink` to a dispatcher; `close` when done (leaving the process does).
+
+    Attributes:
+        sink: To be told of every call; None in mode `off`.
+        written: Records that the destination took.
+        dropped: Records that were lost, to a full queue or a destination that failed.
+        last_error: Why the destination, or the export of a snapshot, failed last.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        mode: Mode = "distinct",
+        *,
+        rate: float = 0.01,
+        capacity: int = 65_536,
+        store: SnapshotStore | None = None,
+        clock: Callable[[], int] = time_ns,
+    ) -> None:
+        if mode not in MODES:
+            raise ArgumentError(f"argument `mode`: wanted one of {', '.join(MODES)}, given {mode!r}")
+        if mode == "sampled" and not 0 < rate <= 1:
+            raise ArgumentError(f"argument `rate`: wanted a share above 0 and at most 1, given {rate!r}")
+        if capacity < 1:
+            raise ArgumentError(f"argument `capacity`: wanted at least 1, given {capacity!r}")
+        sinks = {"off": None, "distinct": self._distinct, "sampled": self._sampled, "every": self._every}
+        self.mode = mode
+        self.sink: Callable[[Called], None] | None = sinks[mode]
+        self.written = self.dropped = 0
+        self.last_error: str | None = None
+        self._destination, self._store, self._clock = destination, store, clock
+        self._rate, self._capacity = rate, capacity
+        self._queue: deque[Seen | threading.Event] = deque()
+        self._again: deque[Hashable] = deque()  # regions decided once more
+        self._seen: dict[Hashable, object] = {}
+        self._fields: dict[int, tuple[object, tuple[str, ...]]] = {}
+        self._calls = itertools.count(1)
+        self._counting = threading.Lock()  # of `dropped`, held for an addition
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self._digests: weakref.WeakKeyDictionary[Snapshot, tuple[str, str]] = weakref.WeakKeyDictionary()
+        self._exported: set[str] = set()
+        self._said = Once()
+        self._closed = mode == "off"
+        self._writer: threading.Thread | None = None
+        if mode != "off":
+            self._start()
+
+    @property
+    def destination(self) -> str:
+        return self._destination.name
+
+    @property
+    def records(self) -> list[Record]:
+        """The records of a log in memory, oldest first, all calls so far included.
+
+        Raises:
+            ArgumentError: This log goes elsewhere.
+        """
+        if not isinstance(self._destination, Memory):
+            raise ArgumentError(f"the records of this log are in {self.destination}")
+        self.flush()
+        return self._destination.records
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until all calls so far are written; False where `timeout` seconds did not do."""
+        if self._closed:
+            return True
+        written = threading.Event()
+        self._queue.append(written)
+        self._wake.set()
+        return written.wait(timeout)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what is queued and let go of the destination; later calls are not logged. May be repeated."""
+        with self._counting:
+            if self._closed:
+                return
+            self._closed = True
+        atexit.unregister(self.close)
+        self._closing.set()
+        self._wake.set()
+        writer = self._writer
+        if writer is not None and writer is not threading.current_thread():
+            writer.join(timeout)
+            if writer.is_alive():
+                self._fail(f"it did not take its records within {timeout:g} s", len(self._queue))
+
+    def __enter__(self) -> DecisionLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ in the calling thread
+
+    def _every(self, called: Called) -> None:
+        self._put(called, _request_id(called), 1, None)
+
+    def _sampled(self, called: Called) -> None:
+        """By the hash of the request, so that its calls are logged all or none; else each 1/rate-th call."""
+        request, rate = _request_id(called), self._rate
+        if request is None:
+            number = next(self._calls)
+            chosen = int(number * rate) > int((number - 1) * rate)
+        else:
+            chosen = share_of(request) < rate
+        if chosen:
+            self._put(called, request, 1 / rate, None)
+
+    def _distinct(self, called: Called) -> None:
+        region = self._region(called.decision)
+        if region in self._seen:
+            if len(self._again) < self._capacity:
+                self._again.append(region)
+                if not self._wake.is_set():
+                    self._wake.set()
+            else:
+                self._drop(1)
+            return
+        if len(self._seen) >= _MOST_REGIONS:
+            self._seen = {}  # past the bound a region may be written again
+        mark = object()
+        if self._seen.setdefault(region, mark) is not mark:
+            self._again.append(region)
+        elif not self._put(called, _request_id(called), 1, region):
+            self._seen.pop(region, None)
+
+    def _put(self, called: Called, request: object, count: float, region: Hashable) -> bool:
+        if len(self._queue) >= self._capacity or self._closed:
+            self._drop(1)
+            return False
+        self._queue.append(Seen(self._clock(), called, request, count, None if region is None else region_id(region)))
+        if not self._wake.is_set():
+            self._wake.set()
+        return True
+
+    def _drop(self, count: int) -> None:
+        with self._counting:
+            self.dropped += count
+
+    def _region(self, decision: Decision) -> Hashable:
+        """All that the outcome can depend on, so that equal regions of one snapshot have one outcome."""
+        snapshot, values, scope = decision.snapshot, decision.values, decision.scope
+        matcher = snapshot.known_matcher(values)
+        arms = decision.arms
+        read: Hashable
+        if matcher is None:  # decided by the interpreter, around a kernel that failed
+            read = (tuple(sorted(snapshot.environment.open_breakers)), tuple(sorted(values.items())))
+        else:
+            form = matcher.form.operations[scope.operation]
+            found = self._fields.get(id(form))
+            if found is None:
+                if len(self._fields) >= 1024:
+                    self._fields = {}
+                found = form, (*matcher.fields(scope.operation), *DEVICE_FIELDS)
+                self._fields[id(form)] = found
+            read = tuple(map(values.get, found[1]))
+        entered = tuple(sorted(arms.items())) if arms else ()
+        digest = snapshot.identity.digest
+        return (
+            snapshot.epoch,
+            digest,
+            scope.operation,
+            scope.view,
+            read,
+            entered,
+            decision.kernel,
+            decision.recovered_from,
+        )
+
+    # ------------------------------------------------------------ in the writer thread
+
+    def _start(self) -> None:
+        self._writer = threading.Thread(target=self._run, name="layerzero-decision-log", daemon=True)
+        self._writer.start()
+        atexit.register(self.close)
+        if hasattr(os, "register_at_fork"):
+            alive = weakref.ref(self)
+            os.register_at_fork(after_in_child=lambda: _stop_in_child(alive()))
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait()
+            self._closing.wait(_PAUSE)  # a batch, not a record: writing takes the interpreter from the calls
+            self._wake.clear()
+            self._drain()
+        self._drain()
+        try:
+            self._destination.close()
+        except OSError as error:
+            self._fail(str(error), getattr(error, "lost", 0))
+
+    def _drain(self) -> None:
+        """Write what is queued, in batches."""
+        while self._queue:
+            batch: list[Seen] = []
+            waiting: threading.Event | None = None
+            while self._queue and len(batch) < _BATCH and waiting is None:
+                found = self._queue.popleft()
+                if isinstance(found, threading.Event):
+                    waiting = found
+                else:
+                    batch.append(found)
+            try:
+                self._write(batch)
+                self._count_again()
+            except Exception:  # of a destination that somebody brought; the log goes on
+                log.exception("decision log %s: a batch was lost", visible(self.destination))
+                self._drop(len(batch))
+            if waiting is not None:
+                waiting.set()
+        self._count_again()
+
+    def _write(self, batch: list[Seen]) -> None:
+        if not batch:
+            return
+        lost = 0
+        try:
+            self._destination.write([self._record(seen) for seen in batch])
+        except RecordsLostError as error:
+            lost = error.lost
+            self._fail(str(error), lost)
+        except OSError as error:
+            lost = len(batch)
+            self._fail(error.strerror or str(error), lost)
+        self.written += max(len(batch) - lost, 0)
+
+    def _count_again(self) -> None:
+        counts: Counter[str] = Counter()
+        for _ in range(len(self._again)):
+            counts[region_id(self._again.popleft())] += 1
+        if counts:
+            try:
+                self._destination.add(counts)
+            except OSError as error:
+                self._fail(error.strerror or str(error), getattr(error, "lost", 0))
+
+    def _record(self, seen: Seen) -> Record:
+        snapshot = seen.called.decision.snapshot
+        digests = self._digests.get(snapshot)
+        if digests is None:
+            manifest = manifest_of(snapshot)
+            digests = self._digests[snapshot] = (snapshot.environment.digest, manifest.digest)
+            if self._store is not None and manifest.digest not in self._exported:
+                self._export(self._store, snapshot, manifest)
+        return to_record(seen, *digests)
+
+    def _export(self, store: SnapshotStore, snapshot: Snapshot, manifest: Manifest) -> None:
+        try:
+            store.put(manifest, snapshot.built)
+            self._exported.add(manifest.digest)
+        except OSError as error:
+            self._fail(f"a snapshot cannot be exported: {error}", 0)
+
+    def _fail(self, why: str, lost: int) -> None:
+        """Count what is lost; each reason is said once."""
+        self._drop(lost)
+        self.last_error = visible(why)
+        if self._said.first(why):
+            log.error(
+                "decision log %s: %s; records that cannot be written are dropped and counted (lz.status())",
+                visible(self.destination),
+                visible(why),
+            )
+
+
+def share_of(request: object) -> float:
+    """Where a request stands in 0..1: the first 8 bytes, big-endian, of SHA-256("lz.log NUL request") over 2^64."""
+    digest = hashlib.sha256(_SALT + str(request).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def region_id(region: Hashable) -> str:
+    """The same for the same region in every process, so that its counts can be added up."""
+    return hashlib.sha256(repr(region).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _request_id(called: Called) -> object:
+    around = ambient.here()
+    found = None if around is None else around.fields.get("request_id")
+    return called.decision.values.get("request_id") if found is None else found
+
+
+def _stop_in_child(one: DecisionLog | None) -> None:
+    """A forked child has no writer thread, and the file is its parent's: what it decides is dropped and counted."""
+    if one is not None:
+        one._closed = True
+        one._capacity = 0
+        one._queue, one._again = deque(), deque()
+        one._counting = threading.Lock()
+        atexit.unregister(one.close)
+
+
+def open_destination(where: object, capacity: int, max_bytes: int | None, keep: int) -> Destination:
+    """`memory`, a path that ends in `.jsonl` or `.parquet`, or a Destination itself.
+
+    Raises:
+        ArgumentError: Anything else.
+        MissingDependencyError: It needs a package that is not installed.
+    """
+    from layerzero.runtime.log_files import JsonLines, Parquet
+
+    if where == "memory":
+        return Memory(capacity)
+    if isinstance(where, str | os.PathLike):
+        path = os.fspath(where)
+        if str(path).endswith((".jsonl", ".ndjson")):
+            return JsonLines(str(path), max_bytes, keep)
+        if str(path).endswith(".parquet"):
+            return Parquet(str(path), max_bytes)
+        raise ArgumentError(
+            f"argument `destination`: wanted memory, opentelemetry, a .jsonl or a .parquet file, given {where!r}"
+        )
+    if all(hasattr(where, name) for name in ("write", "add", "close")):
+        return cast(Destination, where)
+    raise ArgumentError(f"argument `destination`: wanted a path or a Destination, given {type(where).__name__}")
