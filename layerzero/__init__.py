@@ -19,6 +19,7 @@ _API = (
     *("swiglu", "gelu", "silu", "sample_topk", "sample_topp", "sample_greedy"),
     *("select", "explain", "which", "list_kernels", "validate", "dry_run", "trace"),
     *("configure", "context", "pin", "using", "lock", "unlock", "prefer", "disabled", "enable"),
+    *("request", "outcome", "experiment_status", "share_experiments", "resume_arm"),
     *("register_kernel", "status", "doctor"),
 )
 _ERRORS = (

@@ -17,6 +17,9 @@ from layerzero.dispatch.doctor import Doctor, diagnose
 from layerzero.dispatch.inspection import Context, Inspector, KernelInfo, SelectedKernel
 from layerzero.dispatch.registration import register
 from layerzero.dispatch.trace import trace
+from layerzero.experiments.report import ExperimentsReport
+from layerzero.experiments.requests import Request
+from layerzero.experiments.service import Experiments
 from layerzero.operations import (
     alibi as _alibi,
     attention as _attention,
@@ -49,6 +52,7 @@ _machine = ThisMachine(present_devices)
 _engine = Engine(_machine)
 _breakers = Breakers(_engine)
 _dispatcher = Dispatcher(_engine, _machine, _breakers)
+_experiments = Experiments(_engine, _dispatcher)
 _inspector = Inspector(_dispatcher)
 _rules = RuntimeRules(_engine)
 _call = _dispatcher.call
@@ -325,6 +329,84 @@ def using(policy: Policy) -> AbstractContextManager[None]:
     return _engine.using(policy)
 
 
+# ---------------------------------------------------------------- experiments
+
+
+def request(**fields: Any) -> Request:
+    """Serve one request: `with lz.request(request_id="r-1") as r: ...`
+
+    Sets the fields as `lz.context` does, keeps the policy in force to its end, measures its latency, and counts it in
+    the arms of the experiments that it is enrolled in; an exception that leaves it, or a kernel that raises in it, is
+    an error. `r.outcome(...)` says more, `r.arms` are its arms.
+    """
+    return _experiments.request(fields)
+
+
+def outcome(
+    *,
+    latency_ms: float | None = None,
+    error: bool = False,
+    nan: bool = False,
+    metrics: Mapping[str, float] | None = None,
+    **fields: Any,
+) -> Mapping[str, str]:
+    """Count how a request went that no `lz.request` surrounds: `lz.outcome(request_id="r-1", latency_ms=12.5)`.
+
+    Args:
+        latency_ms: How long it took; None where that is not known.
+        error: Whether it failed.
+        nan: Whether its result held NaN.
+        metrics: Numbers of your own by name.
+        fields: Key fields, which enrol by hashing as in `lz.context`; those of a surrounding `lz.context` count too.
+
+    Returns:
+        The arm of each experiment that it is in.
+
+    Raises:
+        ArgumentError: There is no field, or a number is none.
+        ContextError: A field has the wrong type, or lies outside its range.
+    """
+    return _experiments.outcome(fields, latency_ms, error, nan, metrics)
+
+
+def experiment_status() -> ExperimentsReport:
+    """How the arms of the policy's experiments do: `print(lz.experiment_status())`. Every outcome so far has counted.
+
+    Raises:
+        MissingDependencyError: The intervals want scipy, extra `experiments`.
+    """
+    return _experiments.report()
+
+
+def share_experiments(path: str | Path | None = None, every: float = 2.0) -> Path:
+    """Let `lz experiment status` and `lz experiment resume` see this process: keep a JSON file up to date.
+
+    Args:
+        path: The file; None is one in a folder of the user's own, which the commands find by themselves.
+        every: Seconds between two writes.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: It cannot be written.
+        MissingDependencyError: As `experiment_status`.
+    """
+    return _experiments.share(path, every)
+
+
+def resume_arm(name: str) -> None:
+    """Let an arm that a guard ended serve again, watched anew: `lz.resume_arm("faster_decode.acme")`.
+
+    Raises:
+        ArgumentError: No such arm is stopped.
+    """
+    _experiments.resume(name)
+
+
+# ---------------------------------------------------------------- rules of calls
+
+
 def lock(operation: str, kernel: str) -> None:
     """Serve an operation or view with a kernel (or pattern) and nothing else: a lock of the top layer.
 
@@ -355,7 +437,9 @@ def enable(kernel: str) -> None:
 
 
 def status() -> Status:
-    """The policy in force: name, digests, epoch, files, run-time rules, pins, and the last failure to load one."""
+    """The policy in force: name, digests, epoch, files, run-time rules, pins, arms that guards have ended, and the last
+    failure to load one."""
+    _experiments.settle()
     return _engine.status()
 
 
@@ -397,22 +481,27 @@ __all__ = [
     "doctor",
     "dry_run",
     "enable",
+    "experiment_status",
     "explain",
     "gelu",
     "group_norm",
     "layer_norm",
     "list_kernels",
     "lock",
+    "outcome",
     "paged_attention",
     "pin",
     "prefer",
     "register_kernel",
+    "request",
+    "resume_arm",
     "rms_norm",
     "rope",
     "sample_greedy",
     "sample_topk",
     "sample_topp",
     "select",
+    "share_experiments",
     "silu",
     "status",
     "swiglu",

@@ -19,6 +19,7 @@ WITHOUT_TORCH = (
     "analysis",
     "compiler",
     "runtime",
+    "experiments",
     "cli",
 )
 

@@ -17,12 +17,14 @@ NAMES = {
     "sample_topk sample_topp sample_greedy",
     "selection": "select explain which list_kernels validate dry_run trace",
     "policy": "configure context pin using lock unlock prefer disabled enable register_kernel status doctor",
+    "experiments": "request outcome experiment_status share_experiments resume_arm",
     "types": "Context Decision KernelInfo Policy SelectedKernel",
     "errors": "LayerZeroError ArgumentError ContextError UnknownNameError PolicyError NoKernelError KernelCallError "
     "MissingDependencyError",
     "other": "__version__",
 }
 ERRORS = NAMES["errors"].split()
+FUNCTIONS = ("calls", "selection", "policy", "experiments")
 
 
 class Call:
@@ -77,6 +79,8 @@ lz.enable("torch_sdpa")
 lz.using(q)
 lz.pin()
 lz.register_kernel(function, catalog=text)
+lz.request(request_id="r-1")
+lz.outcome(request_id="r-1", latency_ms=12.5, error=False)
 lz.doctor()
 lz.status()
 """.replace("\\\n", "")
@@ -103,7 +107,7 @@ def test_documented_calls_bind(example: str) -> None:
     inspect.signature(getattr(lz, name)).bind(*args, **kwargs)
 
 
-@pytest.mark.parametrize("name", NAMES["calls"].split() + NAMES["selection"].split() + NAMES["policy"].split())
+@pytest.mark.parametrize("name", " ".join(NAMES[group] for group in FUNCTIONS).split())
 def test_every_function_is_typed_and_says_what_it_does(name: str) -> None:
     function = getattr(lz, name)
     assert function.__doc__

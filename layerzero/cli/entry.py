@@ -29,7 +29,10 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("decide", "decide many contexts, one JSON line each"),
     ("table", "show the decisions over a grid of contexts"),
     ("tree", "show what a policy is compiled to, stage by stage"),
+    ("experiment", "how the arms of experiments do in running processes; resume a stopped one"),
     ("kernels", "list the kernels that are known, and whether they run here"),
+    ("replay", "what a decision log would have been under another policy"),
+    ("policy", "export a policy with all that it stands on"),
     ("doctor", "look at this machine: Python, torch, packages, devices, caches, policies"),
     ("demo", "the tour: a small transformer runs on the kernels that a policy chose"),
 )

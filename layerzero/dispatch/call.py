@@ -80,6 +80,8 @@ class Dispatcher:
         arms: Mapping[str, str] | None = None
         if around is not None:
             user, arms = around.read(snapshot)
+            if any(one.key in values for one in snapshot.vocabulary.experiments.values()):
+                arms = None  # the call itself gives a key
             values = {**user, **values}
         decision = snapshot.decide(scope, values, arms)
         if self.breakers.open and decision.kernel in self.breakers.open:

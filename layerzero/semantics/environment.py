@@ -25,6 +25,7 @@ class Environment:
     no_adapter: Mapping[str, str] = field(default_factory=dict)  # kernel id -> why it cannot be called
     open_breakers: Mapping[str, str] = field(default_factory=dict)  # kernel id -> what opened its breaker
     stopped_arms: frozenset[tuple[str, str]] = frozenset()  # (experiment, arm) that a guard ended
+    stop_reasons: Mapping[tuple[str, str], str] = field(default_factory=dict)  # of those, which guard and what it saw
     assume_packages: bool = False
     today: date = date.min
 

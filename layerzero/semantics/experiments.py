@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from layerzero.check.expressions import Value
 from layerzero.check.program import Experiment, Program
 from layerzero.semantics.context import WrittenVersion
+from layerzero.semantics.environment import Environment
 
 BUCKETS = 10_000
 
@@ -27,6 +28,22 @@ def enrol(program: Program, values: Mapping[str, Value], given_fields: Collectio
             if arm is not None:
                 arms[name] = arm
     return arms
+
+
+def stopped_notes(program: Program, environment: Environment, given: Mapping[str, Value]) -> list[str]:
+    """What to say of a context whose arm a guard has ended."""
+    notes = []
+    for name, arm in sorted(environment.stopped_arms):
+        experiment = program.experiments.get(name)
+        key = None if experiment is None else given.get(experiment.key)
+        if experiment is None or key is None or arm_of(experiment, key) != arm:
+            continue
+        why = environment.stop_reasons.get((name, arm))
+        goes_on = "control" if any(one.name == "control" for one in experiment.arms) else "one that is not enrolled"
+        notes.append(
+            f"arm `{arm}` of `{name}` was stopped{f' by {why}' if why else ''}: the call goes on as {goes_on}"
+        )
+    return notes
 
 
 def arm_of(experiment: Experiment, value: Value) -> str | None:

@@ -17,6 +17,7 @@ from layerzero.semantics.applicability import Application, applications, of_kind
 from layerzero.semantics.call import Call
 from layerzero.semantics.context import complete
 from layerzero.semantics.environment import Environment
+from layerzero.semantics.experiments import stopped_notes
 from layerzero.semantics.feasibility import feasibility
 from layerzero.semantics.proof import AppliedRule, Boost, Failure, Proof, Reason, RejectionKind, Stage, Verdict
 
@@ -60,7 +61,7 @@ def decide(
         verdicts={kernel: trial.verdict(kernel) for kernel in call.kernels},
         rules=trial.applied_rules(),
         error=trial.error,
-        notes=(*completed.notes, *trial.notes),
+        notes=(*completed.notes, *trial.notes, *stopped_notes(program, environment, values)),
         features=call.features,
         views=tuple(name for name, truth in call.views.items() if truth is True),
     )
