@@ -19,7 +19,7 @@ from layerzero.cli.output import counted, print_json, style
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
-    status = actions.add_parser("status", help="requests, errors and latencies by arm, with 95 % intervals; guards")
+    status = actions.add_parser("status", help="requests, errors and latencies by arm, with 95 %% intervals; guards")
     status.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the file that a process shares")
     status.add_argument("--json", action="store_true", help="machine-readable")
     resume = actions.add_parser("resume", help="let a stopped arm serve again")

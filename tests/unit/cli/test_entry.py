@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -136,7 +137,13 @@ def test_no_command_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("name", [name for name, _ in entry.COMMANDS])
 def test_every_command_has_help_and_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
-    assert "--json" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    inner = re.search(r"\{([\w,-]+)\} \.\.\.", shown)  # `lz experiment {status,resume} ...`
+    for word in inner[1].split(",") if inner else ():
+        assert main([name, word, "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert "--json" in shown, word
+    assert "--json" in shown
 
 
 @pytest.mark.parametrize(
