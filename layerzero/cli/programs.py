@@ -159,7 +159,7 @@ def environment(args: argparse.Namespace, program: Program) -> Environment:
 
         here = installed_packages(program)
         given = here | given
-    return Environment(packages=given, assume_packages=not args.installed, today=today(args))
+    return Environment(packages=given, assume_packages=not args.installed, call_kernels=False, today=today(args))
 
 
 def today(args: argparse.Namespace) -> date:

@@ -125,7 +125,7 @@ class _Lowering:
         machine = self.environment
         if kernel.id in machine.open_breakers or not all(_accepted(line, machine) for line in kernel.packages):
             return False
-        return machine.assume_packages or (kernel.adapter is not None and kernel.id not in machine.no_adapter)
+        return machine.offline or (kernel.adapter is not None and kernel.id not in machine.no_adapter)
 
     def required(self, kernel: Kernel, requirement: Requirement) -> Id:
         condition = requirement.condition

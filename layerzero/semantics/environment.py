@@ -17,7 +17,7 @@ class Environment:
     """One machine on one day.
 
     `assume_packages` is the offline mode: a package that `packages` does not list counts as present at an accepted
-    version, the decision lists it under `assumed`, and kernels need no adapter.
+    version and the decision lists it under `assumed`.
     """
 
     packages: Mapping[str, str] = field(default_factory=dict)  # PEP 503 name -> installed version
@@ -27,7 +27,13 @@ class Environment:
     stopped_arms: frozenset[tuple[str, str]] = frozenset()  # (experiment, arm) that a guard ended
     stop_reasons: Mapping[tuple[str, str], str] = field(default_factory=dict)  # of those, which guard and what it saw
     assume_packages: bool = False
+    call_kernels: bool = True  # False: a question, nothing will be called, so kernels need no adapter
     today: date = date.min
+
+    @property
+    def offline(self) -> bool:
+        """Whether decisions are answers to a question alone: a kernel without an adapter takes part."""
+        return self.assume_packages or not self.call_kernels
 
     @property
     def digest(self) -> str:
@@ -39,6 +45,7 @@ class Environment:
             "open_breakers": sorted(self.open_breakers),
             "stopped_arms": sorted(map(list, self.stopped_arms)),
             "assume_packages": self.assume_packages,
+            "offline": self.offline,
             "today": self.today.isoformat(),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

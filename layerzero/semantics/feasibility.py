@@ -161,7 +161,7 @@ def _specifiers(written: tuple[str, ...]) -> SpecifierSet:
 def _adapter(call: Call, kernel: Kernel) -> list[Reason]:
     """Without something to call, a kernel takes part in offline decisions only."""
     because = call.environment.no_adapter.get(kernel.id)
-    if call.environment.assume_packages or (because is None and kernel.adapter is not None):
+    if call.environment.offline or (because is None and kernel.adapter is not None):
         return []
     text = "adapter" if kernel.adapter is None else f'adapter "{kernel.adapter}"'
     return [Reason("package", text, {}, str(kernel.span), because=because or "the kernel has no adapter")]
