@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from layerzero.backends.machine import ThisMachine
 from layerzero.dispatch.call import Dispatcher
+from layerzero.dispatch.decision_logs import DecisionLogs
 from layerzero.dispatch.doctor import Doctor, diagnose
 from layerzero.dispatch.inspection import Context, Inspector, KernelInfo, SelectedKernel
 from layerzero.dispatch.registration import register
@@ -37,12 +39,15 @@ from layerzero.operations.device import present_devices
 from layerzero.runtime import ambient
 from layerzero.runtime.breakers import Breakers
 from layerzero.runtime.decision import Decision
+from layerzero.runtime.decision_log import DecisionLog, Mode
 from layerzero.runtime.engine import Engine, Status
 from layerzero.runtime.explanation import Explanation
+from layerzero.runtime.log_files import Destination
 from layerzero.runtime.policy import Policy
 from layerzero.runtime.rules import Disabled, RuntimeRules
 from layerzero.runtime.snapshot import Snapshot
 from layerzero.semantics.proof import Reason
+from layerzero.telemetry.feed import FEED, Deciding
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +58,8 @@ _engine = Engine(_machine)
 _breakers = Breakers(_engine)
 _dispatcher = Dispatcher(_engine, _machine, _breakers)
 _experiments = Experiments(_engine, _dispatcher)
+_logs = DecisionLogs(_dispatcher)
+FEED.connect(Deciding(_dispatcher, _engine, _breakers, lambda: _logs.dropped, _experiments.totals))
 _inspector = Inspector(_dispatcher)
 _rules = RuntimeRules(_engine)
 _call = _dispatcher.call
@@ -404,6 +411,45 @@ def resume_arm(name: str) -> None:
     _experiments.resume(name)
 
 
+# ---------------------------------------------------------------- decision log
+
+
+def log_decisions(
+    destination: str | Path | Destination = "memory",
+    mode: Mode = "distinct",
+    *,
+    rate: float = 0.01,
+    capacity: int = 65_536,
+    max_bytes: int | None = None,
+    keep: int = 5,
+    snapshots: str | Path | Literal["beside"] | None = "beside",
+) -> DecisionLog:
+    """Record what is decided, from here on: `log = lz.log_decisions("decisions.jsonl")`, and `log.close()` at the end.
+
+    No call waits or fails for it: what cannot be written is dropped and counted (`.dropped`, `lz.status()`).
+
+    Args:
+        destination: "memory" (`.records`), a `.jsonl` or `.parquet` file, "opentelemetry", or a Destination.
+        mode: "off"; "distinct": each region once per snapshot, its other calls counted; "sampled": a share of
+            requests, or of calls outside of them; "every".
+        rate: The share that "sampled" records.
+        capacity: Calls that may wait to be written, and how many records "memory" keeps.
+        max_bytes: Past it a new file is begun.
+        keep: How many older JSON lines files stay.
+        snapshots: Where the policies behind the records are exported, for `lz replay` and `runtime.replay.rebuild`:
+            "beside" a file is FILE.snapshots; None exports none.
+
+    Raises:
+        ArgumentError: A wrong argument.
+        MissingDependencyError: Parquet wants pyarrow (extra `log`), OpenTelemetry its API (extra `telemetry`).
+    """
+    if destination == "opentelemetry":
+        from layerzero.telemetry.decision_logs import OpenTelemetryLog
+
+        destination = OpenTelemetryLog()
+    return _logs.open(destination, mode, rate, capacity, max_bytes, keep, snapshots)
+
+
 # ---------------------------------------------------------------- rules of calls
 
 
@@ -437,10 +483,10 @@ def enable(kernel: str) -> None:
 
 
 def status() -> Status:
-    """The policy in force: name, digests, epoch, files, run-time rules, pins, arms that guards have ended, and the last
-    failure to load one."""
+    """The policy in force: name, digests, epoch, files, run-time rules, pins, arms that guards have ended, the last
+    failure to load one, and how many records decision logs dropped."""
     _experiments.settle()
-    return _engine.status()
+    return replace(_engine.status(), dropped_records=_logs.dropped)
 
 
 def doctor() -> Doctor:
@@ -488,6 +534,7 @@ __all__ = [
     "layer_norm",
     "list_kernels",
     "lock",
+    "log_decisions",
     "outcome",
     "paged_attention",
     "pin",

@@ -59,7 +59,22 @@ class DecisionLog:
         capacity: int = 65_536,
         store: SnapshotStore | None = None,
         clock: Callable[[], int] = time_ns,
+        closed: Callable[[DecisionLog], Callable[[], None]] | None = None,
     ) -> None:
+        """Begin to log.
+
+        Args:
+            destination: Where the records go.
+            mode: Which calls are recorded.
+            rate: The share of mode `sampled`.
+            capacity: Calls that may wait for the writer.
+            store: Where snapshots are exported; None exports none.
+            clock: Nanoseconds since 1970.
+            closed: Called when the log begins to close; what it returns, when it has closed.
+
+        Raises:
+            ArgumentError: An argument is wrong.
+        """
         if mode not in MODES:
             raise ArgumentError(f"argument `mode`: wanted one of {', '.join(MODES)}, given {mode!r}")
         if mode == "sampled" and not 0 < rate <= 1:
@@ -73,6 +88,7 @@ class DecisionLog:
         self.last_error: str | None = None
         self._destination, self._store, self._clock = destination, store, clock
         self._rate, self._capacity = rate, capacity
+        self._leave = closed
         self._queue: deque[Seen | threading.Event] = deque()
         self._again: deque[Hashable] = deque()  # regions decided once more
         self._seen: dict[Hashable, object] = {}
@@ -120,6 +136,7 @@ class DecisionLog:
                 return
             self._closed = True
         atexit.unregister(self.close)
+        ended = None if self._leave is None else self._leave(self)
         self._closing.set()
         self._wake.set()
         writer = self._writer
@@ -127,6 +144,8 @@ class DecisionLog:
             writer.join(timeout)
             if writer.is_alive():
                 self._fail(f"it did not take its records within {timeout:g} s", len(self._queue))
+        if ended is not None:
+            ended()
 
     def __enter__(self) -> DecisionLog:
         return self
