@@ -13,6 +13,7 @@ WITHOUT_TORCH = (
     "errors",
     "resources",
     "syntax",
+    "notations",
     "check",
     "semantics",
     "regions",

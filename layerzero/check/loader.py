@@ -18,6 +18,7 @@ from layerzero.check.limits import MAX_FILES, MAX_IMPORT_DEPTH
 from layerzero.check.names import Unit
 from layerzero.check.program import Layer, Program, Text
 from layerzero.errors import PolicyError
+from layerzero.notations import Words, is_notation, read as read_notation
 from layerzero.resources import shipped
 from layerzero.syntax import nodes
 from layerzero.syntax.diagnostics import Diagnostic
@@ -75,7 +76,7 @@ def _has_header(path: Path) -> bool:
     source = read_source(path)
     if not isinstance(source, Source):
         return False
-    file, _ = _parse(source)
+    file, _ = read_notation(source, Words()) if is_notation(source.name) else _parse(source)
     return file is not None and any(isinstance(statement, nodes.Policy) for statement in file.statements)
 
 
@@ -128,8 +129,11 @@ def load_texts(texts: Sequence[Text]) -> Checked:
     """Check exactly these texts, as `Program.texts` holds them; no file is read, and imports are not followed."""
     units: list[Unit] = []
     findings: list[Diagnostic] = []
-    for text in texts:
-        file, found = parse_cached(text.source)
+    for text in sorted(texts, key=lambda text: is_notation(text.source.name)):
+        if is_notation(text.source.name):
+            file, found = read_notation(text.source, Words.of(unit.file for unit in units))
+        else:
+            file, found = parse_cached(text.source)
         findings.extend(found)
         if file is not None:
             units.append(Unit(file, text.layer, text.trusted))
@@ -180,6 +184,7 @@ def _finish(reading: _Reading, prelude: bool, runtime: Sequence[Source]) -> Chec
             reading.read(path, Layer.PRELUDE, shipped("policies"), trusted=True)
         for path in installed_catalogs():
             reading.read(path, Layer.PRELUDE, path.parent, trusted=True)
+    reading.add_notations()
     checked = check(reading.units, reading.diagnostics)
     return Checked(checked.program, checked.diagnostics, tuple(str(path) for path in reading.paths))
 
@@ -228,6 +233,7 @@ class _Reading:
     diagnostics: list[Diagnostic] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
     _seen: set[Path] = field(default_factory=set)
+    _notations: list[tuple[Source, Layer]] = field(default_factory=list)
 
     def read(self, path: Path, layer: Layer, folder: Path, trusted: bool = False, chain: tuple[Path, ...] = ()) -> None:
         real = path.resolve()
@@ -252,6 +258,9 @@ class _Reading:
         trusted: bool,
         chain: tuple[Path, ...],
     ) -> None:
+        if is_notation(source.name):
+            self._notations.append((source, layer))
+            return
         file, diagnostics = _parse(source)
         self.diagnostics.extend(diagnostics)
         if file is None:
@@ -260,6 +269,15 @@ class _Reading:
         for statement in file.statements:
             if isinstance(statement, nodes.Import):
                 self._follow(statement, path, layer, folder, trusted, chain)
+
+    def add_notations(self) -> None:
+        """Read the YAML files last: what a value means there depends on the fields that the others declare."""
+        words = Words.of(unit.file for unit in self.units) if self._notations else Words()
+        for source, layer in self._notations:
+            file, findings = read_notation(source, words)
+            self.diagnostics.extend(findings)
+            if file is not None:
+                self.units.append(Unit(file, layer))
 
     def _follow(
         self,

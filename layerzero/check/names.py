@@ -121,7 +121,9 @@ class Names:
                     pattern.span,
                     help=self._nearest_glob(pattern.text),
                 )
-        return Target(node.span.text, frozenset(kernels))
+        # Not as it was written: blanks, and the quotes of another notation, must not make it another program.
+        written = ", ".join(pattern.text for pattern in node.patterns)
+        return Target(f"{{{written}}}" if node.braces else written, frozenset(kernels))
 
     def _match(self, text: str, seen: frozenset[str] = frozenset()) -> set[str] | None:
         """Ids matched by a pattern; None for a plain name that is declared nowhere."""

@@ -24,6 +24,7 @@ from layerzero.errors import LayerZeroError, PolicyError
 COMMANDS: tuple[tuple[str, str], ...] = (
     ("check", "find what is wrong in policies"),
     ("fmt", "write policies in the one canonical form"),
+    ("convert", "print a YAML policy as `.lzp`"),
     ("test", "run the `test` blocks of policies"),
     ("explain", "show why one call gets its kernel, and why no other"),
     ("decide", "decide many contexts, one JSON line each"),

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`why` in a sentence or two; `wrong` and `right` are `.lzp`, or empty where no text shows it."""
+    """`why` in a sentence or two; `wrong` and `right` are in `notation`, or empty where no text shows it."""
 
     why: str
     wrong: str = ""
     right: str = ""
+    notation: str = "lzp"
 
 
 PAGES: dict[str, Page] = {
@@ -64,6 +65,56 @@ PAGES: dict[str, Page] = {
         "everywhere. As a name such a word stands in backquotes.",
         "field max: int",
         "field `max`: int",
+    ),
+    "LZ008": Page(
+        'YAML policies are read with PyYAML and pydantic, which the extra `live` brings: `pip install "layerzero[live]"`. '
+        "`.lzp` files need neither."
+    ),
+    "LZ104": Page(
+        "The file cannot be read as YAML, so none of its rules is known.",
+        'denies:\n  - operation: "attention.*"\n\tbackend: "torch_sdpa"',
+        'denies:\n  - operation: "attention.*"\n    backend: "torch_sdpa"',
+        "yaml",
+    ),
+    "LZ105": Page(
+        "A policy says what it shows. Anchors and aliases can make a small file stand for a very large one, tags can name "
+        "code, and of several documents a reader may see only the first. In `.lzp`, `define` gives a condition a name.",
+        'denies:\n  - operation: "*"\n    backend: "torch_sdpa"\n    condition: &big "batch > 32"',
+        'denies:\n  - operation: "*"\n    backend: "torch_sdpa"\n    condition: "batch > 32"',
+        "yaml",
+    ),
+    "LZ106": Page(
+        "If a misspelt key were ignored, a rule could lose its condition and match every call.",
+        'denies:\n  - operation: "attention.*"\n    backend: "torch_sdpa"\n    conditon: "batch > 32"',
+        'denies:\n  - operation: "attention.*"\n    backend: "torch_sdpa"\n    condition: "batch > 32"',
+        "yaml",
+    ),
+    "LZ107": Page(
+        "Without the key it is not clear what the entry is for. For every operation write `operation: \"*\"`.",
+        'denies:\n  - backend: "torch_sdpa"',
+        'denies:\n  - operation: "*"\n    backend: "torch_sdpa"',
+        "yaml",
+    ),
+    "LZ108": Page(
+        "YAML readers keep one of the two values and drop the other without a word.",
+        'denies:\n  - operation: "*"\n    backend: "torch_sdpa"\n    backend: "flashinfer"',
+        'denies:\n  - operation: "*"\n    backends: ["torch_sdpa", "flashinfer"]',
+        "yaml",
+    ),
+    "LZ109": Page(
+        "The value is not of the form that the key wants: a list where a text belongs, a text where a number belongs, "
+        "nothing at all.",
+        'boosts:\n  - operation: "*"\n    backend: "flashinfer"\n    boost_factor: "high"',
+        'boosts:\n  - operation: "*"\n    backend: "flashinfer"\n    boost_factor: 1.5',
+        "yaml",
+    ),
+    "LZ110": Page(
+        "The operators are those of the language: `==`, `!=`, `<`, `<=`, `>`, `>=`, `in`, `not in`, `like`, `not like`.",
+        'rules:\n  - operation: "attention"\n    conditions: [{field: batch, operator: "=>", value: 32}]\n'
+        '    kernel: "flash_attn"',
+        'rules:\n  - operation: "attention"\n    conditions: [{field: batch, operator: ">=", value: 32}]\n'
+        '    kernel: "flash_attn"',
+        "yaml",
     ),
     "LZ201": Page(
         "A misspelt field would make a condition unknown for ever, and so switch the rule off.",

@@ -26,11 +26,20 @@ _TABLE: tuple[Code, ...] = (
     Code("LZ005", "import_outside", "error", "an import leaves the folder of the root file"),
     Code("LZ006", "untrusted_adapter", "error", "a file that is not a trusted catalog names code"),
     Code("LZ007", "import_not_found", "error", "an imported file does not exist"),
+    Code("LZ008", "missing_package", "error", "a file needs an optional package to be read"),
     # 1xx: syntax
     Code("LZ100", "syntax", "error", "the text is not a statement of the language"),
     Code("LZ101", "bad_literal", "error", "a number, string, date or percentage is malformed"),
     Code("LZ102", "repeated_clause", "error", "a clause stands twice"),
     Code("LZ103", "reserved_word", "error", "a reserved word is used as a name without backquotes"),
+    # 104 to 110: YAML policies (layerzero/notations)
+    Code("LZ104", "yaml_syntax", "error", "the text is not YAML"),
+    Code("LZ105", "yaml_feature", "error", "the YAML has anchors, tags or several documents, which are not read"),
+    Code("LZ106", "unknown_key", "error", "a key of a YAML policy is not one that has a meaning there"),
+    Code("LZ107", "missing_key", "error", "an entry of a YAML policy lacks a key that it needs"),
+    Code("LZ108", "repeated_key", "error", "a key stands twice in one mapping"),
+    Code("LZ109", "wrong_value", "error", "a key of a YAML policy has a value of the wrong form"),
+    Code("LZ110", "unknown_operator", "error", "the operator of a test is not one of the language"),
     # 2xx: names
     Code("LZ201", "unknown_field", "error", "a name is not a field, member or define"),
     Code("LZ202", "unknown_member", "error", "a name is not a member of the enum beside it"),

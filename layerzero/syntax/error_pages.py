@@ -42,6 +42,9 @@ _NEEDS_SEARCH = ("LZ4", "LZ5")  # found by the analyses, which are tested with c
 
 def _fence(code: Code, wrong: bool) -> str:
     """How an example is marked, for the test that runs the examples of the docs."""
+    notation = PAGES[code.code].notation
+    if notation != "lzp":
+        return notation
     if code.code in _NEEDS_FILES or (wrong and code.code.startswith(_NEEDS_SEARCH)):
         return "text"
     return f"lzp error={code.code}" if wrong else "lzp"
