@@ -46,16 +46,15 @@ class Stages:
                 if "fail" in otherwise:
                     return Outcome(None, None, False, error="lock_failed")
                 if "fallback" in otherwise:
-                    return self.fallback(applied, ())
+                    return self.fallback(applied)
         if not locked_by:
             candidates = self.allowed_and_not_denied(applied, candidates)
-        orders = self.agreeing(applied, candidates)
-        ordered_by = self.names(orders)
         if not candidates:
-            return self.fallback(applied, ordered_by)
+            return self.fallback(applied)
+        orders = self.agreeing(applied, candidates)
         scores = self.scores(applied, candidates)
         chosen = min(scores, key=lambda kernel: self.rank(applied, orders, kernel, scores[kernel]))
-        return Outcome(self.lowered.kernels[chosen], scores[chosen], False, locked_by, ordered_by)
+        return Outcome(self.lowered.kernels[chosen], scores[chosen], False, locked_by, self.names(orders))
 
     def sort(self, parts: int) -> Applied:
         count = len(self.lowered.kernels)
@@ -125,14 +124,14 @@ class Stages:
 
     # ------------------------------------------------------------ nothing left
 
-    def fallback(self, applied: Applied, ordered_by: tuple[str, ...]) -> Outcome:
+    def fallback(self, applied: Applied) -> Outcome:
         """The first fallback that is feasible and not denied, unless the policy is strict."""
         usable = 0 if self.lowered.strict else applied.feasible & ~union(applied.of("deny"))
         for kernel in self.lowered.fallback:
             if usable >> kernel & 1:
                 score = self.scores(applied, 1 << kernel)[kernel]
-                return Outcome(self.lowered.kernels[kernel], score, True, (), ordered_by)
-        return Outcome(None, None, False, (), ordered_by, "no_kernel")
+                return Outcome(self.lowered.kernels[kernel], score, True)
+        return Outcome(None, None, False, error="no_kernel")
 
     def names(self, rules: list[int]) -> tuple[str, ...]:
         return tuple(sorted(self.lowered.rules[rule].name for rule in rules))

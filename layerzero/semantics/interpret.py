@@ -97,9 +97,8 @@ class _Trial:
             self.ask_denies()
         if then == "fail":
             return
-        if then != "fallback":
-            self.ask_orders()
         if then != "fallback" and self.candidates:
+            self.ask_orders()
             self.chosen = min(self.candidates, key=self.rank)
         else:
             self.fall_back()

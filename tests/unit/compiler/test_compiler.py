@@ -216,10 +216,10 @@ def test_wide_conditions_compile() -> None:
 )
 def test_deep_conditions_need_no_deep_stack(step: str) -> None:
     """A call from deep inside a model compiles the deepest condition that the checker lets through."""
-    defines = "\n".join(f"define d{i + 1} = {step.format(i)}" for i in range(60))
+    defines = "\n".join(f"define d{i + 1} = {step.format(i)}" for i in range(24))
     program = program_from_text(
         f'policy "p"\nfield flag: bool\nfield other: bool\ndefine d0 = flag\n{defines}\n'
-        f"operation f {{ optional flag, other }}\nkernel a.b for f {{ require d60 }}\n",
+        f"operation f {{ optional flag, other }}\nkernel a.b for f {{ require d24 }}\n",
         prelude=False,
     )
 
