@@ -47,14 +47,14 @@ class Dispatcher:
         self._changing_sinks = threading.Lock()
         self._said = Once()
 
-    def call(self, request: Call) -> Any:
-        """Run the kernel that the policy chooses for a call.
+    def call(self, request: Call, scope: Scope | None = None) -> Any:
+        """Run the kernel that the policy chooses for a call; a `scope` with a view asserts the view.
 
         Raises:
             NoKernelError: No kernel may serve it; the exception carries the decision.
             KernelCallError: The chosen kernel's function cannot be loaded.
         """
-        decision = self.decide(Scope(request.operation), request.context)
+        decision = self.decide(scope or Scope(request.operation), request.context)
         while True:
             if decision.kernel is None:
                 for sink in self.sinks:

@@ -55,6 +55,7 @@ class Breakers:
         self._breakers: dict[tuple[str, str], _Breaker] = {}
         self._wanted: SimpleQueue[None] = SimpleQueue()
         self._publisher: threading.Thread | None = None
+        self._closed = False
 
     def failed(self, kernel: str, device: str, reason: str) -> None:
         """Count a failure; may open the breaker."""
@@ -89,6 +90,14 @@ class Breakers:
             self._tell(kernel, "half_open")
             return True
 
+    def close(self) -> None:
+        """End the thread that publishes; breakers that are open stay so."""
+        self._closed = True
+        self._wanted.put(None)
+        publisher = self._publisher
+        if publisher is not None and publisher is not threading.current_thread():
+            publisher.join(5.0)
+
     def _say(self, kernel: str, state: str, why: str) -> None:
         """Change `open`, log it, and have an epoch published; the lock is held."""
         left = {name: reason for name, reason in self.open.items() if name != kernel}
@@ -116,6 +125,8 @@ class Breakers:
                 self._wanted.get(timeout=self._until_due())
                 while True:
                     self._wanted.get_nowait()
+            if self._closed:
+                return
             barred = MappingProxyType({name: why for name, why in self.open.items() if not self._cooled(name)})
             self._engine.change(lambda inputs, barred=barred: replace(inputs, open_breakers=barred))  # type: ignore[misc]
 

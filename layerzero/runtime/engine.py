@@ -29,8 +29,6 @@ from layerzero.semantics.environment import Environment
 
 log = logging.getLogger("layerzero")
 
-_PINNED: ContextVar[Snapshot | None] = ContextVar("layerzero_pinned", default=None)
-_USING: ContextVar[Policy | None] = ContextVar("layerzero_using", default=None)
 _LONGEST_WAIT = timedelta(days=1)
 
 
@@ -92,6 +90,9 @@ class Engine:
         self._last_failure: str | None = None
         self._timer: threading.Timer | None = None
         self._scoped: dict[tuple[str, int], Snapshot] = {}  # snapshots of `using`, by policy digest and epoch
+        # Each engine has its own: a pin of one says nothing about the policies of another.
+        self._pinned: ContextVar[Snapshot | None] = ContextVar("layerzero_pinned", default=None)
+        self._using: ContextVar[Policy | None] = ContextVar("layerzero_using", default=None)
         self._pins: weakref.WeakKeyDictionary[object, Snapshot] = weakref.WeakKeyDictionary()
         self.listeners: list[Callable[[Snapshot], None]] = []  # told of each snapshot put in force
 
@@ -100,10 +101,10 @@ class Engine:
     def current(self) -> Snapshot:
         """The snapshot for a call made here: pinned, of `using`, or the one in force."""
         # INVARIANT: a call reads this once and keeps it to its end, so one assignment is the whole swap.
-        pinned = _PINNED.get()
+        pinned = self._pinned.get()
         if pinned is not None:
             return pinned
-        policy = _USING.get()
+        policy = self._using.get()
         if policy is not None:
             return self._of_policy(policy)
         snapshot = self._current
@@ -140,25 +141,25 @@ class Engine:
     def pin(self, snapshot: Snapshot | None = None) -> Iterator[Snapshot]:
         """Keep one snapshot for every decision made inside, whatever is swapped meanwhile."""
         kept = snapshot or self.current()
-        token, mark = _PINNED.set(kept), _Mark()
+        token, mark = self._pinned.set(kept), _Mark()
         self._pins[mark] = kept
         try:
             yield kept
         finally:
-            _PINNED.reset(token)
+            self._pinned.reset(token)
             self._pins.pop(mark, None)
 
     @contextmanager
     def using(self, policy: Policy) -> Iterator[None]:
         """Decide by another policy in this thread or task; the rules of run-time calls stay on top of it."""
         self._of_policy(policy)  # compiled before the first call, errors here
-        token = _USING.set(policy)
-        unpinned = _PINNED.set(None)
+        token = self._using.set(policy)
+        unpinned = self._pinned.set(None)
         try:
             yield
         finally:
-            _PINNED.reset(unpinned)
-            _USING.reset(token)
+            self._pinned.reset(unpinned)
+            self._using.reset(token)
 
     def _of_policy(self, policy: Policy) -> Snapshot:
         base = self._current or self._start()
@@ -235,6 +236,13 @@ class Engine:
         for listener in self.listeners:
             listener(snapshot)
         return snapshot
+
+    def close(self) -> None:
+        """End the timer of the next `until`; what is in force stays."""
+        with self._writing:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
     def failed(self, message: str) -> None:
         """Keep what went wrong for `status`; the snapshot in force stays."""
