@@ -30,6 +30,7 @@ _QUANTILE = re.compile(r"p(\d{1,2})_latency")
 _FIRST, _LATER = math.log(0.7), math.log(0.3)
 _SERIES = 2.109742801236891  # sum over j >= 2 of 1 / (j ln(j)^2), so that the shares of all later starts sum to 1
 _MOST_BLOCKS = 256
+_LEAST_BAD = 3
 # Kernel calls outside of requests are many, so that a smaller share of the capital does for them.
 _STREAMS = (("requests", math.log(0.8)), ("calls", math.log(0.2)))
 _CAP = 4.0  # means are compared with latencies cut off at this many times the 95th percentile
@@ -102,6 +103,10 @@ class _Watch:
         self.starts = [start for start in self.starts if _kept(start.block, self.blocks)]
         self.starts.append(self._start(self.blocks, share, arm, control))
 
+    def bad(self, arm: Tally) -> int:
+        """Bad requests since it began."""
+        return self.read(arm).bad - self.starts[0].arm.bad
+
     def capital(self, arm: Tally, control: Tally) -> float:
         """The logarithm of what all starts together have."""
         now, other = self.read(arm), self.read(control)
@@ -134,6 +139,7 @@ class GuardTest:
         self.needed = -math.log(level)
         self.reached = -math.inf  # the most that the capital has been, as a logarithm
         side: Side = "above" if guard.operator in ("<", "<=") else "below"
+        self._side = side
         self._watches = [(share, _watch(guard, side, stream)) for stream, share in _streams(guard)]
         self._rates = guard.metric.endswith("_rate")
         self._next = 0
@@ -166,7 +172,13 @@ class GuardTest:
         top = max(capitals)
         now = top if not math.isfinite(top) else top + math.log(math.fsum(math.exp(one - top) for one in capitals))
         self.reached = max(self.reached, now)
-        return now >= self.needed
+        return now >= self.needed and (now == math.inf or self._enough(arm))
+
+    def _enough(self, arm: Tally) -> bool:
+        """Two failures may be one: calls of one request, say."""
+        if not self._rates or self._side == "below":
+            return True
+        return sum(watch.bad(arm) for _, watch in self._watches) >= _LEAST_BAD
 
     @property
     def state(self) -> float:
@@ -200,8 +212,9 @@ def _watch(guard: Guard, side: Side, stream: str) -> _Watch:
     if guard.metric in _COUNT:
         return _Watch(_reads_rate(stream, _COUNT[guard.metric]), _weighs_rate(guard, side), 64, guard.relative)
     found = _QUANTILE.fullmatch(guard.metric)
-    weigh = _weighs_mean(guard, side) if found is None else _weighs_quantile(guard, side, int(found[1]) / 100)
-    return _Watch(_read_latencies, weigh, 256, guard.relative)
+    if found is None:  # means need a cap, which only a later start can know: the sooner the better
+        return _Watch(_read_latencies, _weighs_mean(guard, side), 64, guard.relative)
+    return _Watch(_read_latencies, _weighs_quantile(guard, side, int(found[1]) / 100), 256, guard.relative)
 
 
 def _reads_rate(stream: str, count: str) -> Read:

@@ -25,9 +25,16 @@ class Request:
     `Exception`) does not count. Use it once.
     """
 
-    def __init__(self, engine: Engine, take: Callable[[Outcome], None], fields: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        take: Callable[[Outcome], None],
+        listen: Callable[[], None],
+        fields: Mapping[str, Any],
+    ) -> None:
         self._engine = engine
         self._take = take
+        self._listen = listen
         self._fields = fields
         self._inside = ExitStack()
         self._snapshot: Snapshot | None = None
@@ -86,6 +93,8 @@ class Request:
             token = _REQUEST.set(self)
             entering.callback(_REQUEST.reset, token)
             self._inside = entering.pop_all()
+        if self._read[1]:
+            self._listen()  # also where the policy is one of `lz.using`
         self._began = perf_counter()
         return self
 

@@ -7,7 +7,9 @@ nothing happens, counts what is in the queue and publishes an epoch for each arm
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -86,13 +88,25 @@ class Experiments:
         self._stops: dict[ArmId, tuple[Stop, Experiment]] = {}
         self._unpublished: list[Stop] = []  # one whose epoch could not be published is tried again
         # INVARIANT: nobody who holds `_counting` calls the engine, because the engine calls `published` under its lock.
+        self._make_locks()
+        self._shared: Sharing | None = None
+        engine.listeners.append(self.published)
+        if hasattr(os, "register_at_fork"):
+            here = weakref.ref(self)
+            os.register_at_fork(after_in_child=lambda: _forked(here()))
+
+    def _make_locks(self) -> None:
         self._counting = threading.Lock()
         self._settling = threading.RLock()
         self._starting = threading.Lock()
         self._news = threading.Event()
         self._thread: threading.Thread | None = None
-        self._shared: Sharing | None = None
-        engine.listeners.append(self.published)
+
+    def forked(self) -> None:
+        """In a child process: threads are gone, locks may be held by them, and what waits is the parent's to count."""
+        self._make_locks()
+        self._waiting.clear()
+        self._shared = None
 
     # ------------------------------------------------------------ from serving threads
 
@@ -103,9 +117,7 @@ class Experiments:
                 self.dropped += 1
             return
         self._waiting.append(outcome)
-        if not self._news.is_set():
-            self._news.set()
-            self._start()
+        self._wake()
 
     def called(self, record: CallRecord) -> None:
         """A dispatcher's sink: kernels' errors and degraded calls count by themselves."""
@@ -136,7 +148,7 @@ class Experiments:
 
     def request(self, fields: Mapping[str, Any]) -> Request:
         """A request, from here to the end of a `with` block."""
-        return Request(self.engine, self.take, fields)
+        return Request(self.engine, self.take, self._listen, fields)
 
     def outcome(
         self,
@@ -185,7 +197,12 @@ class Experiments:
         experiments = snapshot.vocabulary.experiments
         if experiments:
             self._listen()
+        else:
+            self._listen_no_more()
         with self._counting:
+            # What was reported so far counts by the guards so far. The thread publishes what follows: this one may hold
+            # the engine's lock.
+            self._unpublished += self._count()
             for experiment in experiments.values():
                 self._trial(experiment)
             over = [
@@ -197,6 +214,8 @@ class Experiments:
                 del self._stops[arm]
         if over:
             self.engine.change(lambda inputs: _without(inputs, over))
+        if self._unpublished:
+            self._wake()
 
     def resume(self, name: str) -> None:
         """Let an arm that a guard ended serve again, watched from now on: `faster_decode.acme`.
@@ -323,12 +342,21 @@ class Experiments:
         if self._calls is not None and self.called not in self._calls.sinks:
             self._calls.sinks = (*self._calls.sinks, self.called)
 
+    def _listen_no_more(self) -> None:
+        """Without experiments a call must not pay for them."""
+        if self._calls is not None and self.called in self._calls.sinks:
+            self._calls.sinks = tuple(sink for sink in self._calls.sinks if sink != self.called)
+
     # ------------------------------------------------------------ the thread
+
+    def _wake(self) -> None:
+        if not self._news.is_set():
+            self._news.set()
+            self._start()
 
     def _start(self) -> None:
         with self._starting:
-            # A thread does not survive a fork; its object does.
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="layerzero-experiments", daemon=True)
                 self._thread.start()
 
@@ -346,6 +374,11 @@ class Experiments:
             except Exception as error:  # the thread must outlive a policy that cannot be published
                 log.exception("experiments: an arm could not be stopped")
                 self.engine.failed(f"experiments: {error}")
+
+
+def _forked(experiments: Experiments | None) -> None:
+    if experiments is not None:
+        experiments.forked()
 
 
 def _without(inputs: Inputs, arms: list[ArmId]) -> Inputs:

@@ -126,8 +126,9 @@ class InProcess:
         device: Mapping[str, Value | None],
     ) -> Form:
         operations: dict[str, OperationForm] = {}
+        where = replace(environment, stopped_arms=frozenset()).digest  # who is in which arm is not compiled
         for name, operation in sorted(program.operations.items()):
-            key = (digests[name], environment.digest, repr(sorted(device.items())))
+            key = (digests[name], where, repr(sorted(device.items())))
             if key not in self._compiled:
                 self._compiled[key] = compile_operation(program, environment, device, operation)
             self._compiled.move_to_end(key)
