@@ -186,7 +186,7 @@ class Inspector:
 
 def _read_call(scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, frozenset[str]]:
     """A call's arguments read, and the fields that come only from parameters left at their defaults."""
-    reader, parameters = _reader(scope, kwargs)
+    reader, parameters = reader_of(scope, kwargs)
     try:
         bound = signature(reader).bind(*args, **kwargs)
     except TypeError as error:
@@ -196,7 +196,7 @@ def _read_call(scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
     return reader(*args, **kwargs), frozenset(left - passed)
 
 
-def _reader(scope: Scope, kwargs: dict[str, Any]) -> tuple[Callable[..., Call], Parameters]:
+def reader_of(scope: Scope, kwargs: dict[str, Any]) -> tuple[Callable[..., Call], Parameters]:
     """The function that reads a call of the operation, and its table of parameters."""
     name = scope.operation
     if name == "attention" and (scope.view == "paged" or "page_table" in kwargs):
