@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from layerzero.compiler.expressions import Block, Constants
 from layerzero.compiler.form import FieldLoad, OperationForm
 from layerzero.compiler.probes import Probe
+from layerzero.compiler.slices import Each, at_once
 from layerzero.compiler.stages import Stages
 from layerzero.compiler.terms import Pool
 from layerzero.semantics.proof import Outcome
@@ -25,14 +26,28 @@ MAX_REMEMBERED = 4096
 """Outcomes that a bitset matcher remembers by the parts that hold; then it starts anew."""
 
 
-def generate(form: OperationForm) -> Decide:
-    """The function of one operation: given values and arms -> outcome."""
+def generate(form: OperationForm, each: Each = at_once) -> Decide:
+    """The function of one operation: given values and arms -> outcome; `each` says how the loops of writing it run."""
     constants = Constants()
-    source = "\n".join(_Function(form, constants).lines())
+    source = "\n".join(each(_Function(form, constants, each=each).lines()))
     namespace: dict[str, Any] = constants.table
     exec(compile(source, "<layerzero matcher>", "exec"), namespace)
     decide: Decide = namespace["decide"]
     return decide
+
+
+Region = Callable[[Mapping[str, Any], Mapping[str, str]], Hashable]
+
+
+def generate_region(form: OperationForm) -> Region:
+    """A function from given values and arms to a name of the region that they lie in: contexts with equal names have
+    equal outcomes. It is the path through the tree, or the parts that survive."""
+    constants = Constants()
+    source = "\n".join(_Function(form, constants, region=True).lines())
+    namespace: dict[str, Any] = constants.table
+    exec(compile(source, "<layerzero regions>", "exec"), namespace)
+    region: Region = namespace["decide"]
+    return region
 
 
 def source_of(form: OperationForm) -> str:
@@ -41,13 +56,15 @@ def source_of(form: OperationForm) -> str:
 
 
 class _Function:
-    def __init__(self, form: OperationForm, constants: Constants) -> None:
-        self.form, self.constants = form, constants
+    def __init__(
+        self, form: OperationForm, constants: Constants, region: bool = False, each: Each = at_once
+    ) -> None:
+        self.form, self.constants, self.region, self.each = form, constants, region, each
         known = {load.name for load in form.loads if load.needed or _is_constant(form, load)}
         may_be_nan = {load.name for load in form.loads if _may_be_nan(load)}
         ranges = {load.name: (load.low, load.high) for load in form.loads}
         self.pool = Pool(ranges, known, known - may_be_nan, frozenset(may_be_nan))
-        for term in form.terms:
+        for term in each(form.terms):
             self.pool.add(*term)
         self.places = {("field", load.name): f"v{index}" for index, load in enumerate(form.loads)}
         self.places |= {("arm", name): f"a{index}" for index, name in enumerate(form.experiments)}
@@ -60,7 +77,7 @@ class _Function:
             return [*body, f" return {invalid}"]
         if self.form.loads:
             body.append(" get = values.get")
-        for index, load in enumerate(self.form.loads):
+        for index, load in enumerate(self.each(self.form.loads)):
             body.extend(self.load(index, load))
         for index, name in enumerate(self.form.experiments):
             body.append(f" a{index} = arms.get({self.constants.named(name)})")
@@ -107,27 +124,31 @@ class _Function:
         tree = self.form.tree
         assert tree is not None
         count = len(tree.nodes)
-        nodes = tuple(tuple(_numbered(child, count) for child in node.children) for node in tree.nodes)
+        nodes = tuple(tuple(_numbered(child, count) for child in node.children) for node in self.each(tree.nodes))
         table = self.constants.named(nodes)
         outcomes = self.constants.named((None,) * count + tree.outcomes)
         ends = [0] * len(self.form.probes)
         for number, node in enumerate(tree.nodes):
             ends[node.probe] = number + 1
         lines = [f" s = {_numbered(tree.root, count)}"]
-        for probe, end in zip(self.form.probes, ends, strict=True):
+        if self.region:
+            lines.append(" path = []")
+        for probe, end in zip(self.each(self.form.probes), ends, strict=True):
             block = self.block(f"q{end}_")
             answer = self.answer(block, probe)
             lines.append(f" if s < {end}:")
             lines.extend(f" {line}" for line in block.lines)
             lines.append(f"  s = {table}[s][{answer}]")
-        return [*lines, f" return {outcomes}[s]"]
+            if self.region:
+                lines.append("  path.append(s)")
+        return [*lines, " return (*path,)" if self.region else f" return {outcomes}[s]"]
 
     def bitset(self) -> list[str]:
         """`m` holds the parts that survive; their outcome is computed once and remembered."""
         memory: dict[int, Outcome] = {}
         everything = (1 << len(self.form.lowered.parts)) - 1
         lines = [f" m = {self.constants.named(everything)}"]
-        for index, probe in enumerate(self.form.probes):
+        for index, probe in enumerate(self.each(self.form.probes)):
             block = self.block(f"q{index}_")
             if probe.kind == "formula":
                 asked = self.constants.named(probe.constrained(everything))
@@ -139,6 +160,8 @@ class _Function:
             else:
                 masks = tuple(probe.masks[number] for number in probe.classes)
                 lines.append(f" m &= {self.lookup(probe, masks)}")
+        if self.region:
+            return [*lines, " return m"]
         known = self.constants.named(memory)
         compute = self.constants.named(_remembering(Stages(self.form.lowered), memory))
         return [*lines, f" o = {known}.get(m)", f" return {compute}(m) if o is None else o"]

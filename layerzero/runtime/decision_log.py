@@ -1,14 +1,13 @@
 """Calls that ran -> records, written by a thread of the log's own. A call never waits and never fails for its log.
 
 The calling thread appends to a bounded queue; what finds it full is dropped and counted. Modes: `distinct` writes the
-first call of each region (the fields that the policy reads, and the arms) once per snapshot and counts the others,
+first call of each region (contexts that the policy does not tell apart) once per snapshot and counts the others,
 `sampled` a share, `every` all.
 """
 
 from __future__ import annotations
 
 import atexit
-import hashlib
 import itertools
 import logging
 import os
@@ -16,17 +15,18 @@ import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
-from time import time_ns
+from dataclasses import replace
+from time import monotonic, time_ns
 from typing import Literal, cast
 
 from layerzero.errors import ArgumentError
 from layerzero.runtime import ambient
-from layerzero.runtime.decision import Decision
 from layerzero.runtime.export import Manifest, SnapshotStore, manifest_of
 from layerzero.runtime.log_files import Destination, Memory, RecordsLostError
+from layerzero.runtime.log_regions import Regions, region_id, share_of
 from layerzero.runtime.once import Once
 from layerzero.runtime.record import Called, Record, Seen, to_record
-from layerzero.runtime.snapshot import DEVICE_FIELDS, Snapshot
+from layerzero.runtime.snapshot import Snapshot
 from layerzero.syntax.visible import visible
 
 log = logging.getLogger("layerzero")
@@ -36,8 +36,9 @@ MODES: tuple[Mode, ...] = ("off", "distinct", "sampled", "every")
 
 _MOST_REGIONS = 65_536
 _BATCH = 1024
+_TRY_AGAIN = 10.0  # seconds until a snapshot that could not be exported is tried again
+_MOST_UNEXPORTED = 16
 _PAUSE = 0.02  # seconds between a first record and the batch that it is written in
-_SALT = b"lz.log\0"
 
 
 class DecisionLog:
@@ -81,7 +82,7 @@ class DecisionLog:
             raise ArgumentError(f"argument `rate`: wanted a share above 0 and at most 1, given {rate!r}")
         if capacity < 1:
             raise ArgumentError(f"argument `capacity`: wanted at least 1, given {capacity!r}")
-        sinks = {"off": None, "distinct": self._distinct, "sampled": self._sampled, "every": self._every}
+        sinks = {"off": None, "distinct": self._every, "sampled": self._sampled, "every": self._every}
         self.mode = mode
         self.sink: Callable[[Called], None] | None = sinks[mode]
         self.written = self.dropped = 0
@@ -90,14 +91,16 @@ class DecisionLog:
         self._rate, self._capacity = rate, capacity
         self._leave = closed
         self._queue: deque[Seen | threading.Event] = deque()
-        self._again: deque[Hashable] = deque()  # regions decided once more
-        self._seen: dict[Hashable, object] = {}
-        self._fields: dict[int, tuple[object, tuple[str, ...]]] = {}
+        self._regions = Regions()
+        self._again: Counter[str] = Counter()  # further calls of regions that have a record, by its id
+        self._seen: dict[Hashable, str] = {}  # regions written, with the ids of their records
         self._calls = itertools.count(1)
         self._counting = threading.Lock()  # of `dropped`, held for an addition
         self._wake, self._closing = threading.Event(), threading.Event()
         self._digests: weakref.WeakKeyDictionary[Snapshot, tuple[str, str]] = weakref.WeakKeyDictionary()
         self._exported: set[str] = set()
+        self._unexported: dict[str, Snapshot] = {}  # to be tried again
+        self._try_at = 0.0
         self._said = Once()
         self._closed = mode == "off"
         self._writer: threading.Thread | None = None
@@ -156,7 +159,7 @@ class DecisionLog:
     # ------------------------------------------------------------ in the calling thread
 
     def _every(self, called: Called) -> None:
-        self._put(called, _request_id(called), 1, None)
+        self._put(called, _request_id(called), 1)
 
     def _sampled(self, called: Called) -> None:
         """By the hash of the request, so that its calls are logged all or none; else each 1/rate-th call."""
@@ -167,68 +170,19 @@ class DecisionLog:
         else:
             chosen = share_of(request) < rate
         if chosen:
-            self._put(called, request, 1 / rate, None)
+            self._put(called, request, 1 / rate)
 
-    def _distinct(self, called: Called) -> None:
-        region = self._region(called.decision)
-        if region in self._seen:
-            if len(self._again) < self._capacity:
-                self._again.append(region)
-                if not self._wake.is_set():
-                    self._wake.set()
-            else:
-                self._drop(1)
-            return
-        if len(self._seen) >= _MOST_REGIONS:
-            self._seen = {}  # past the bound a region may be written again
-        mark = object()
-        if self._seen.setdefault(region, mark) is not mark:
-            self._again.append(region)
-        elif not self._put(called, _request_id(called), 1, region):
-            self._seen.pop(region, None)
-
-    def _put(self, called: Called, request: object, count: float, region: Hashable) -> bool:
+    def _put(self, called: Called, request: object, count: float) -> None:
         if len(self._queue) >= self._capacity or self._closed:
             self._drop(1)
-            return False
-        self._queue.append(Seen(self._clock(), called, request, count, None if region is None else region_id(region)))
+            return
+        self._queue.append(Seen(self._clock(), called, request, count))
         if not self._wake.is_set():
             self._wake.set()
-        return True
 
     def _drop(self, count: int) -> None:
         with self._counting:
             self.dropped += count
-
-    def _region(self, decision: Decision) -> Hashable:
-        """All that the outcome can depend on, so that equal regions of one snapshot have one outcome."""
-        snapshot, values, scope = decision.snapshot, decision.values, decision.scope
-        matcher = snapshot.known_matcher(values)
-        arms = decision.arms
-        read: Hashable
-        if matcher is None:  # decided by the interpreter, around a kernel that failed
-            read = (tuple(sorted(snapshot.environment.open_breakers)), tuple(sorted(values.items())))
-        else:
-            form = matcher.form.operations[scope.operation]
-            found = self._fields.get(id(form))
-            if found is None:
-                if len(self._fields) >= 1024:
-                    self._fields = {}
-                found = form, (*matcher.fields(scope.operation), *DEVICE_FIELDS)
-                self._fields[id(form)] = found
-            read = tuple(map(values.get, found[1]))
-        entered = tuple(sorted(arms.items())) if arms else ()
-        digest = snapshot.identity.digest
-        return (
-            snapshot.epoch,
-            digest,
-            scope.operation,
-            scope.view,
-            read,
-            entered,
-            decision.kernel,
-            decision.recovered_from,
-        )
 
     # ------------------------------------------------------------ in the writer thread
 
@@ -264,18 +218,41 @@ class DecisionLog:
                 else:
                     batch.append(found)
             try:
-                self._write(batch)
-                self._count_again()
+                self._write(self._firsts(batch) if self.mode == "distinct" else batch)
             except Exception:  # of a destination that somebody brought; the log goes on
                 log.exception("decision log %s: a batch was lost", visible(self.destination))
                 self._drop(len(batch))
             if waiting is not None:
                 waiting.set()
-        self._count_again()
+
+    def _firsts(self, batch: list[Seen]) -> list[Seen]:
+        """The calls whose region has no record yet; the others are counted."""
+        firsts: list[Seen] = []
+        again: Counter[str] = Counter()
+        for seen in batch:
+            region = self._regions.of(seen.called.decision)
+            known = self._seen.get(region)
+            if known is not None:
+                again[known] += 1
+                continue
+            if len(self._seen) >= _MOST_REGIONS:
+                self._seen.clear()  # past the bound a region may be written again
+            self._seen[region] = id = region_id(region)
+            firsts.append(replace(seen, id=id))
+        self._again.update(again)
+        return firsts
 
     def _write(self, batch: list[Seen]) -> None:
-        if not batch:
-            return
+        if batch:
+            self._put_out(batch)
+        self._count_again()
+        if self._unexported and monotonic() >= self._try_at:
+            self._try_at = monotonic() + _TRY_AGAIN
+            waiting, self._unexported = self._unexported, {}
+            for snapshot in waiting.values():
+                self._export(snapshot, manifest_of(snapshot))
+
+    def _put_out(self, batch: list[Seen]) -> None:
         lost = 0
         try:
             self._destination.write([self._record(seen) for seen in batch])
@@ -286,11 +263,12 @@ class DecisionLog:
             lost = len(batch)
             self._fail(error.strerror or str(error), lost)
         self.written += max(len(batch) - lost, 0)
+        if lost and self.mode == "distinct":
+            gone = {seen.id for seen in batch}  # their next calls are the first again
+            self._seen = {region: id for region, id in self._seen.items() if id not in gone}
 
     def _count_again(self) -> None:
-        counts: Counter[str] = Counter()
-        for _ in range(len(self._again)):
-            counts[region_id(self._again.popleft())] += 1
+        counts, self._again = self._again, Counter()
         if counts:
             try:
                 self._destination.add(counts)
@@ -303,16 +281,19 @@ class DecisionLog:
         if digests is None:
             manifest = manifest_of(snapshot)
             digests = self._digests[snapshot] = (snapshot.environment.digest, manifest.digest)
-            if self._store is not None and manifest.digest not in self._exported:
-                self._export(self._store, snapshot, manifest)
+            self._export(snapshot, manifest)
         return to_record(seen, *digests)
 
-    def _export(self, store: SnapshotStore, snapshot: Snapshot, manifest: Manifest) -> None:
+    def _export(self, snapshot: Snapshot, manifest: Manifest) -> None:
+        if self._store is None or manifest.digest in self._exported:
+            return
         try:
-            store.put(manifest, snapshot.built)
+            self._store.put(manifest, snapshot.built)
             self._exported.add(manifest.digest)
         except OSError as error:
-            self._fail(f"a snapshot cannot be exported: {error}", 0)
+            if len(self._unexported) < _MOST_UNEXPORTED:
+                self._unexported[manifest.digest] = snapshot
+            self._fail(f"a snapshot cannot be exported: {error.strerror or error}", 0)
 
     def _fail(self, why: str, lost: int) -> None:
         """Count what is lost; each reason is said once."""
@@ -326,17 +307,6 @@ class DecisionLog:
             )
 
 
-def share_of(request: object) -> float:
-    """Where a request stands in 0..1: the first 8 bytes, big-endian, of SHA-256("lz.log NUL request") over 2^64."""
-    digest = hashlib.sha256(_SALT + str(request).encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def region_id(region: Hashable) -> str:
-    """The same for the same region in every process, so that its counts can be added up."""
-    return hashlib.sha256(repr(region).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
 def _request_id(called: Called) -> object:
     around = ambient.here()
     found = None if around is None else around.fields.get("request_id")
@@ -348,7 +318,7 @@ def _stop_in_child(one: DecisionLog | None) -> None:
     if one is not None:
         one._closed = True
         one._capacity = 0
-        one._queue, one._again = deque(), deque()
+        one._queue = deque()
         one._counting = threading.Lock()
         atexit.unregister(one.close)
 
