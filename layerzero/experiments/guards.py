@@ -167,7 +167,7 @@ class GuardTest:
                 return False
         elif of < self._next:
             return False
-        self._next = of + max(8, of // 64)
+        self._next = of + max(16, of // 32)  # weighing latencies costs a millisecond or two
         capitals = [share + watch.capital(arm, control) for share, watch in self._watches]
         top = max(capitals)
         now = top if not math.isfinite(top) else top + math.log(math.fsum(math.exp(one - top) for one in capitals))

@@ -234,6 +234,52 @@ def test_nothing_is_lost_between_threads(bench: Bench) -> None:
     assert (counted.requests, counted.errors, counted.latency_ms_sum) == (4000, 400, pytest.approx(4000.0))
 
 
+def test_a_failing_arm_is_ended_while_threads_serve(bench: Bench) -> None:
+    def flaky(size: int) -> str:
+        if random.random() < 0.3:
+            raise RuntimeError("no")
+        return "new.one"
+
+    bench.kernel("new.one", flaky)
+    tenants = bench.tenants("other", 50) + bench.tenants("control", 50)
+    served: list[tuple[int, str]] = []
+    problems: list[BaseException] = []
+    ended = threading.Event()
+
+    def serve(own: int) -> None:
+        rng = random.Random(own)
+        try:
+            while not ended.is_set():
+                tenant = rng.choice(tenants)
+                with bench.experiments.request({"tenant": tenant}):
+                    kernel = bench.call()
+                    decided = bench.decide(tenant)
+                served.append((decided.epoch, "control" if tenant in tenants[50:] else "other"))
+                assert kernel in ("good.one", "new.one")
+                time.sleep(0.0005)
+        except BaseException as problem:  # noqa: BLE001 - a failure of a thread is one of the test
+            problems.append(problem)
+
+    threads = [threading.Thread(target=serve, args=(own,)) for own in range(4)]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + 30.0
+    while not bench.engine.status().stopped_arms and time.monotonic() < until:
+        time.sleep(0.01)
+    stopped = bench.engine.status().stopped_arms
+    time.sleep(0.1)
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert stopped == (("trial", "other"),)
+    tally = bench.experiments.read(lambda trials, _: trials["trial"].tallies["other"])
+    before = sum(arm == "other" and epoch == served[0][0] for epoch, arm in served)
+    assert tally.requests.total == before  # to the last request that began before the stop
+    assert tally.requests.total + tally.after_stop == sum(arm == "other" for _, arm in served)
+    assert totals(bench, "control").requests == sum(arm == "control" for _, arm in served)
+
+
 def test_a_full_queue_drops_and_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "_MOST_WAITING", 10)
     monkeypatch.setattr(bench.experiments, "_start", lambda: None)
