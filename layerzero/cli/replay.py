@@ -28,8 +28,9 @@ from layerzero.cli.programs import (
     one_root,
 )
 from layerzero.errors import ArgumentError
+from layerzero.runtime.building import adopt
 from layerzero.runtime.comparison import Comparison, Pair, Tally
-from layerzero.runtime.export import ExportError, SnapshotStore, adopt
+from layerzero.runtime.export import ExportError, SnapshotStore
 from layerzero.runtime.log_files import beside
 from layerzero.runtime.log_reader import Entry, read_counts, read_lines, read_log
 from layerzero.syntax.source import Source
@@ -107,7 +108,7 @@ def _program(args: argparse.Namespace, store: SnapshotStore | None, entry: Entry
             print(f"lz replay: {style(sys.stderr).warn('warning')}: {visible(str(error))}", file=sys.stderr)
     trusted: list[Path | Source] = [*catalogs(args), *brought]
     program = require(load(one_root([args.policy]), prelude=not args.no_prelude, catalogs=trusted))
-    return adopt(program, registered)
+    return adopt(program, frozenset(registered))
 
 
 # ---------------------------------------------------------------- text

@@ -13,8 +13,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from layerzero.check import load_texts, require
 from layerzero.check.digest import canonical_json
 from layerzero.check.program import Layer, Program, Text
 from layerzero.errors import LayerZeroError
-from layerzero.runtime.building import CALLABLE
+from layerzero.runtime.building import CALLABLE, adopt
 from layerzero.runtime.snapshot import Snapshot
 from layerzero.runtime.vocabulary import Vocabulary
 from layerzero.semantics.environment import Environment
@@ -166,7 +166,7 @@ class SnapshotStore:
             )
             for one in data["texts"]
         )
-        program = adopt(require(load_texts(texts)), data["registered"])
+        program = adopt(require(load_texts(texts)), frozenset(data["registered"]))
         if program.digest != data["policy"]["digest"]:
             # The texts are those that were read; another version of LayerZero may understand them otherwise.
             raise ExportError(
@@ -191,12 +191,6 @@ class SnapshotStore:
         path = self.folder / kind / name
         if not path.exists():
             replace_file(path, body)
-
-
-def adopt(program: Program, registered: Sequence[str]) -> Program:
-    """The program with the kernels whose functions the process brought by itself."""
-    adopted = {name: replace(program.kernels[name], adapter=CALLABLE) for name in registered if name in program.kernels}
-    return replace(program, kernels={**program.kernels, **adopted}) if adopted else program
 
 
 def replace_file(path: Path, body: bytes) -> None:
