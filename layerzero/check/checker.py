@@ -13,15 +13,19 @@ from layerzero.check.report import Report
 from layerzero.check.rules import build_bundles, build_experiments, build_rules, build_tests
 from layerzero.syntax import nodes
 from layerzero.syntax.diagnostics import Diagnostic, Label
+from layerzero.syntax.source import Source
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """`program` is None exactly when an error is among the diagnostics; `files` were read to get here."""
+    """`program` is None exactly when an error is among the diagnostics; `files` were read to get here, `sources` are
+    what was read from each, and `wanted` are files that could not be read."""
 
     program: Program | None
     diagnostics: tuple[Diagnostic, ...]
     files: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    wanted: tuple[str, ...] = ()
 
 
 def check(units: Sequence[Unit], earlier: Sequence[Diagnostic] = ()) -> Checked:

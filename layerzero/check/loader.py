@@ -6,6 +6,7 @@ A program is its root file with everything that it imports, on top of the shippe
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -44,27 +45,36 @@ class Root:
 def find_roots(path: Path, tests: bool = False) -> list[Root]:
     """The programs that a PATH stands for.
 
-    A file is one. A folder is every file in it with a `policy` header or, without any, all its files as one
-    program. With `tests`, each `*_test.lzp` is a program of its own besides.
+    A file is one. A folder, or a glob (`policies/*.lzp`), is every file in it with a `policy` header or, without any,
+    all its files as one program. With `tests`, each `*_test.lzp` is a program of its own besides.
 
     Raises:
         FileNotFoundError: There is no such path, or the folder holds no `.lzp` file.
     """
     if path.is_file():
         return [Root((path,), path.parent)]
+    folder, pattern = path, "**/*.lzp"
     if not path.is_dir():
-        raise FileNotFoundError(f"no such file or folder: {path}")
-    files = sorted(file for file in path.rglob("*.lzp") if file.is_file() and not _hidden(file, path))
+        if not glob.has_magic(str(path)):
+            raise FileNotFoundError(f"no such file or folder: {path}")
+        folder, pattern = split_glob(path)
+    files = sorted(file for file in folder.glob(pattern) if file.is_file() and not _hidden(file, folder))
     if not files:
-        raise FileNotFoundError(f"no .lzp file in {path}")
+        raise FileNotFoundError(f"no .lzp file in {path}" if folder == path else f"no file matches {path}")
     live = [file for file in files if not file.name.endswith(TEST_SUFFIX)]
     headed = [file for file in live if _has_header(file)]
     roots = [Root((file,), file.parent) for file in headed]
     if not headed and live:
-        roots = [Root(tuple(live), path)]
+        roots = [Root(tuple(live), folder)]
     if tests:
         roots.extend(Root((file,), file.parent) for file in files if file.name.endswith(TEST_SUFFIX))
     return roots
+
+
+def split_glob(path: Path) -> tuple[Path, str]:
+    """`policies/prod/*.lzp` -> `policies/prod`, `*.lzp`"""
+    first = next(index for index, part in enumerate(path.parts) if glob.has_magic(part))
+    return Path(*path.parts[:first]), str(Path(*path.parts[first:]))
 
 
 def _hidden(file: Path, folder: Path) -> bool:
@@ -125,6 +135,21 @@ def load_text(
     return _finish(reading, prelude, runtime)
 
 
+def load_sources(
+    sources: Sequence[Source],
+    *,
+    prelude: bool = True,
+    catalogs: Sequence[Path | Source] = (),
+    runtime: Sequence[Source] = (),
+) -> Checked:
+    """Check a policy that was read before, all its files: imports among them are not followed again."""
+    reading = _reading(catalogs)
+    reading.following = False
+    for source in sources:
+        reading.add(source, None, Layer.POLICY, None, False, ())
+    return _finish(reading, prelude, runtime)
+
+
 def load_texts(texts: Sequence[Text]) -> Checked:
     """Check exactly these texts, as `Program.texts` holds them; no file is read, and imports are not followed."""
     units: list[Unit] = []
@@ -133,7 +158,7 @@ def load_texts(texts: Sequence[Text]) -> Checked:
         if is_notation(text.source.name):
             file, found = read_notation(text.source, Words.of(unit.file for unit in units))
         else:
-            file, found = parse_cached(text.source)
+            file, found = _parse(text.source)
         findings.extend(found)
         if file is not None:
             units.append(Unit(file, text.layer, text.trusted))
@@ -186,7 +211,8 @@ def _finish(reading: _Reading, prelude: bool, runtime: Sequence[Source]) -> Chec
             reading.read(path, Layer.PRELUDE, path.parent, trusted=True)
     reading.add_notations()
     checked = check(reading.units, reading.diagnostics)
-    return Checked(checked.program, checked.diagnostics, tuple(str(path) for path in reading.paths))
+    files, wanted = tuple(str(path) for path in reading.paths), tuple(str(path) for path in reading.wanted)
+    return Checked(checked.program, checked.diagnostics, files, tuple(reading.sources), wanted)
 
 
 @lru_cache(maxsize=1)
@@ -232,6 +258,9 @@ class _Reading:
     units: list[Unit] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)  # of the paths
+    wanted: list[Path] = field(default_factory=list)  # that could not be read
+    following: bool = True  # imports
     _seen: set[Path] = field(default_factory=set)
     _notations: list[tuple[Source, Layer]] = field(default_factory=list)
 
@@ -245,8 +274,10 @@ class _Reading:
         source = read_source(path, self.shipped.get(real))
         if isinstance(source, Diagnostic):
             self.diagnostics.append(source)
+            self.wanted.append(path)
             return
         self.paths.append(path)
+        self.sources.append(source)
         self.add(source, path, layer, folder, trusted, (*chain, real))
 
     def add(
@@ -267,7 +298,7 @@ class _Reading:
             return
         self.units.append(Unit(file, layer, trusted))
         for statement in file.statements:
-            if isinstance(statement, nodes.Import):
+            if isinstance(statement, nodes.Import) and self.following:
                 self._follow(statement, path, layer, folder, trusted, chain)
 
     def add_notations(self) -> None:
@@ -312,6 +343,7 @@ class _Reading:
             self._report("LZ212", f'"{written}" holds tests, which are never part of a live policy', span)
         elif not target.is_file():
             self._report("LZ007", f'"{written}" does not exist', span, f"looked in {path.parent}")
+            self.wanted.append(target)
         else:
             self.read(target, layer, folder, trusted, chain)
 

@@ -15,6 +15,7 @@ from typing import Any, Literal as OneOf
 
 from layerzero.compiler.lower import Lowered, LoweredRule, Part
 from layerzero.compiler.probes import Probe
+from layerzero.compiler.slices import Each, at_once
 from layerzero.compiler.stages import bits
 from layerzero.compiler.terms import Term
 from layerzero.compiler.tree import Node, Tree
@@ -80,24 +81,25 @@ class OperationForm:
         return data
 
     @classmethod
-    def from_data(cls, name: str, data: Data) -> OperationForm:
+    def from_data(cls, name: str, data: Data, each: Each = at_once) -> OperationForm:
+        """What `to_data` gave, also after a trip through JSON; `each` says how its loops run."""
         tree = data.get("tree")
         parts = len(data["stages"].get("parts", ()))
-        probes = tuple(_probe(one, parts) for one in data["probes"])
+        probes = tuple(_probe(one, parts, each) for one in each(data["probes"]))
         return cls(
             name,
             bool(data["refused"]),
             tuple(FieldLoad(**{**load, "members": tuple(load["members"])}) for load in data["loads"]),
             tuple(data["experiments"]),
-            tuple(tuple(term) for term in data["terms"]),
+            tuple(tuple(term) for term in each(data["terms"])),
             probes,
-            _lowered(name, data["stages"]),
+            _lowered(name, data["stages"], each),
             None
             if tree is None
             else Tree(
                 tuple(range(len(probes))),
-                tuple(Node(node[0], tuple(node[1:])) for node in tree["nodes"]),
-                tuple(_outcome(one) for one in tree["outcomes"]),
+                tuple(Node(node[0], tuple(node[1:])) for node in each(tree["nodes"])),
+                tuple(_outcome(one) for one in each(tree["outcomes"])),
                 tree["root"],
             ),
         )
@@ -160,14 +162,14 @@ def _probe_data(probe: Probe, masks: bool) -> Data:
     return data
 
 
-def _probe(data: Data, parts: int) -> Probe:
+def _probe(data: Data, parts: int, each: Each) -> Probe:
     kind, field_name = data["read"]
     masks: tuple[int, ...] = ()
     if "masks" in data and data["kind"] == "formula":
         everything = (1 << parts) - 1
-        masks = (everything & ~sum(1 << number for number in data["masks"]), everything)
+        masks = (everything & ~sum(1 << number for number in each(data["masks"])), everything)
     elif "masks" in data:
-        masks = tuple(int(mask, 16) for mask in data["masks"])
+        masks = tuple(int(mask, 16) for mask in each(data["masks"]))
     keys, classes = tuple(data["keys"]), tuple(data["classes"])
     return Probe(data["kind"], (kind, field_name), keys, classes, masks, data.get("proposition", -1))
 
@@ -189,9 +191,9 @@ def _lowered_data(lowered: Lowered, parts: bool) -> Data:
     return data
 
 
-def _lowered(name: str, data: Data) -> Lowered:
+def _lowered(name: str, data: Data, each: Each) -> Lowered:
     rules = []
-    for rule, kind, layer, priority, otherwise, factor, positions in data.get("rules", ()):
+    for rule, kind, layer, priority, otherwise, factor, positions in each(data.get("rules", ())):
         masks = tuple(int(mask, 16) for mask in positions)
         rules.append(LoweredRule(rule, kind, layer, priority, otherwise, factor, masks))
     return Lowered(
@@ -203,7 +205,7 @@ def _lowered(name: str, data: Data) -> Lowered:
         tuple(data["needs"]),
         False,
         tuple(rules),
-        tuple(Part(kind, int(kernels, 16), rule, -1) for kind, kernels, rule in data.get("parts", ())),
+        tuple(Part(kind, int(kernels, 16), rule, -1) for kind, kernels, rule in each(data.get("parts", ()))),
     )
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from layerzero.check.expressions import Value
 from layerzero.compiler.codegen import Decide, generate
-from layerzero.compiler.form import Form
+from layerzero.compiler.form import Form, OperationForm
+from layerzero.compiler.slices import Each, at_once
 from layerzero.errors import UnknownNameError
 from layerzero.semantics.proof import Outcome
 
@@ -51,6 +52,16 @@ class Matcher:
         return self.form.operations[operation].experiments
 
 
-def build(form: Form) -> Matcher:
-    """Generate the functions of a form."""
-    return Matcher(form, {name: generate(operation) for name, operation in form.operations.items()})
+def build(form: Form, each: Each = at_once) -> Matcher:
+    """Generate the functions of a form; `each` says how the loops of doing so run."""
+    return Matcher(form, {name: function_of(operation, each) for name, operation in form.operations.items()})
+
+
+def function_of(form: OperationForm, each: Each = at_once) -> Decide:
+    """The function of an operation, generated once for each form: a swap that leaves an operation alone costs it
+    nothing. It lives as long as the form."""
+    kept: dict[str, Decide] = vars(form)  # as functools.cached_property keeps what it made
+    found = kept.get("_function")
+    if found is None:
+        found = kept["_function"] = generate(form, each)
+    return found

@@ -3,16 +3,17 @@ the second one wants, depends on the packages that the first one finds named."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from layerzero.check import load, load_text, require
+from layerzero.check import Checked, load, load_sources, load_text, load_texts, require
 from layerzero.check.digest import operation_digest
 from layerzero.check.expressions import Value
-from layerzero.check.program import Program, Text
+from layerzero.check.program import Layer, Program, Text
 from layerzero.compiler.compile import compile_operation
 from layerzero.compiler.form import Form, OperationForm
 from layerzero.runtime.vocabulary import Vocabulary
@@ -27,10 +28,12 @@ CALLABLE = "<registered>"
 @dataclass(frozen=True)
 class Material:
     """What a snapshot is made of: the policy's path (None: the shipped policy alone, or a text) with the catalogs that
-    it was loaded with, texts that the program itself brings, and the rules of its calls."""
+    it was loaded with, texts that the program itself brings, and the rules of its calls. `kept` are the policy's files
+    as they were read once, which stand in for what is at the path now."""
 
     path: Path | None = None
     text: Source | None = None
+    kept: tuple[Source, ...] = ()
     prelude: bool = True
     with_catalogs: tuple[Path | Source, ...] = ()
     catalogs: tuple[Source, ...] = ()  # of registered kernels
@@ -39,13 +42,15 @@ class Material:
 
     def of_policy(self, other: Material) -> Material:
         """This material with the policy of another: what calls and registrations made stays."""
-        return replace(self, path=other.path, text=other.text, prelude=other.prelude, with_catalogs=other.with_catalogs)
+        policy = replace(self, path=other.path, text=other.text, kept=other.kept)
+        return replace(policy, prelude=other.prelude, with_catalogs=other.with_catalogs)
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A material read and checked. `program` gives the whole program, perhaps by building it first; `texts` are what
-    it was checked from, where they are known without building it."""
+    it was checked from, where they are known without building it. `contents` are the SHA-256 of what was read from each
+    of the files, `wanted` files that were looked for and not found; `key` is the builder's own name for it."""
 
     material: Material
     vocabulary: Vocabulary
@@ -53,6 +58,14 @@ class Loaded:
     files: tuple[str, ...]
     warnings: tuple[Diagnostic, ...] = ()
     texts: tuple[Text, ...] = ()
+    contents: Mapping[str, str] = field(default_factory=dict)
+    wanted: tuple[str, ...] = ()
+    key: str = ""
+
+    @property
+    def all_texts(self) -> tuple[Text, ...]:
+        """What it was checked from, whatever it takes to know."""
+        return self.texts or self.program().texts
 
 
 class Builder(Protocol):
@@ -64,6 +77,15 @@ class Builder(Protocol):
         Raises:
             FileNotFoundError: There is no such path.
             PolicyError: The policy has errors.
+        """
+        ...
+
+    def revise(self, loaded: Loaded, material: Material) -> Loaded:
+        """The same policy, as it was read then, with the catalogs and run-time rules of another material: whatever
+        stands in its files by now plays no part.
+
+        Raises:
+            PolicyError: A rule or a catalog is wrong.
         """
         ...
 
@@ -81,21 +103,50 @@ def build_program(material: Material) -> tuple[Program, tuple[str, ...], tuple[D
         FileNotFoundError: There is no such path.
         PolicyError: The policy has errors.
     """
+    checked = read_material(material)
+    return adopt(require(checked), material.registered), checked.files, checked.diagnostics
+
+
+def read_material(material: Material) -> Checked:
+    """Read and check a material.
+
+    Raises:
+        FileNotFoundError: There is no such path.
+        PolicyError: The path is a folder that holds several programs.
+    """
     catalogs, runtime, prelude = (*material.with_catalogs, *material.catalogs), material.runtime, material.prelude
+    if material.kept:
+        return load_sources(material.kept, prelude=prelude, catalogs=catalogs, runtime=runtime)
     if material.path is not None:
-        checked = load(material.path, prelude=prelude, catalogs=catalogs, runtime=runtime)
-    else:
-        text = material.text or Source(NO_POLICY, "")
-        checked = load_text(text.text, name=text.name, prelude=prelude, catalogs=catalogs, runtime=runtime)
-    program = require(checked)
+        return load(material.path, prelude=prelude, catalogs=catalogs, runtime=runtime)
+    text = material.text or Source(NO_POLICY, "")
+    return load_text(text.text, name=text.name, prelude=prelude, catalogs=catalogs, runtime=runtime)
+
+
+def adopt(program: Program, registered: frozenset[str]) -> Program:
+    """The program, in which registered kernels have their functions for adapters."""
     adopted = {
-        name: replace(program.kernels[name], adapter=CALLABLE)
-        for name in material.registered
-        if name in program.kernels
+        name: replace(program.kernels[name], adapter=CALLABLE) for name in registered if name in program.kernels
     }
-    if adopted:
-        program = replace(program, kernels={**program.kernels, **adopted})
-    return program, checked.files, checked.diagnostics
+    return replace(program, kernels={**program.kernels, **adopted}) if adopted else program
+
+
+def revised_texts(loaded: Loaded, material: Material) -> tuple[Text, ...]:
+    """The texts of a policy with the catalogs and run-time rules of another material."""
+    brought = {*loaded.material.catalogs, *material.catalogs}
+    kept = [one for one in loaded.all_texts if one.layer is not Layer.RUNTIME and one.source not in brought]
+    catalogs = [Text(source, Layer.PRELUDE, trusted=True) for source in material.catalogs]
+    return (*kept, *catalogs, *(Text(source, Layer.RUNTIME) for source in material.runtime))
+
+
+def content_digest(text: str) -> str:
+    """SHA-256 of a text as it stands in a UTF-8 file."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def contents_of(checked: Checked) -> dict[str, str]:
+    """File -> digest of what was read from it."""
+    return {file: content_digest(one.text) for file, one in zip(checked.files, checked.sources, strict=True)}
 
 
 @dataclass
@@ -107,8 +158,30 @@ class InProcess:
 
     def load(self, material: Material) -> Loaded:
         """See Builder."""
-        program, files, warnings = build_program(material)
-        return Loaded(material, Vocabulary.of(program), lambda: program, files, warnings)
+        checked = read_material(material)
+        program = adopt(require(checked), material.registered)
+        return Loaded(
+            material,
+            Vocabulary.of(program),
+            lambda: program,
+            checked.files,
+            checked.diagnostics,
+            contents=contents_of(checked),
+            wanted=checked.wanted,
+        )
+
+    def revise(self, loaded: Loaded, material: Material) -> Loaded:
+        """See Builder."""
+        checked = load_texts(revised_texts(loaded, material))
+        program = adopt(require(checked), material.registered)
+        return replace(
+            loaded,
+            material=material,
+            vocabulary=Vocabulary.of(program),
+            program=lambda: program,
+            warnings=checked.diagnostics,
+            texts=(),
+        )
 
     def compile(
         self, loaded: Loaded, environment: Environment, devices: Sequence[Mapping[str, Value | None]]

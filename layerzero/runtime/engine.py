@@ -11,7 +11,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -22,6 +22,7 @@ from typing import Protocol
 from layerzero.check.expressions import Value
 from layerzero.errors import PolicyError
 from layerzero.runtime.building import Builder, InProcess, Loaded, Material
+from layerzero.runtime.failures import Failure, WatchStatus
 from layerzero.runtime.policy import Policy
 from layerzero.runtime.snapshot import DEVICE_FIELDS, Snapshot
 from layerzero.runtime.vocabulary import Vocabulary
@@ -70,6 +71,7 @@ class Status:
     pinned_epochs: Mapping[int, int]
     last_failure: str | None
     dropped_records: int = 0  # by decision logs, since the process began
+    watching: WatchStatus | None = None  # of the files, where they are watched
 
 
 class Engine:
@@ -95,6 +97,8 @@ class Engine:
         self._using: ContextVar[Policy | None] = ContextVar("layerzero_using", default=None)
         self._pins: weakref.WeakKeyDictionary[object, Snapshot] = weakref.WeakKeyDictionary()
         self.listeners: list[Callable[[Snapshot], None]] = []  # told of each snapshot put in force
+        self.failure_listeners: list[Callable[[Failure], None]] = []  # told of each distinct failure to load a policy
+        self.watching: Callable[[], WatchStatus] | None = None  # how the files of the policy are watched
 
     # ------------------------------------------------------------ reading
 
@@ -133,6 +137,7 @@ class Engine:
                 stopped_arms=tuple(sorted(inputs.stopped_arms)),
                 pinned_epochs=held,
                 last_failure=self._last_failure,
+                watching=None if self.watching is None else self.watching(),
             )
 
     # ------------------------------------------------------------ scopes
@@ -177,8 +182,9 @@ class Engine:
 
     # ------------------------------------------------------------ changing
 
-    def configure(self, policy: str | Path | Policy) -> Policy:
-        """Put a policy in force, in place of the files before; the rules of run-time calls stay.
+    def configure(self, policy: str | Path | Policy | Material | None) -> Policy:
+        """Put a policy in force, in place of the files before; the rules of run-time calls stay. None is the shipped
+        policy alone.
 
         Raises:
             FileNotFoundError: There is no such file or folder.
@@ -190,15 +196,43 @@ class Engine:
                 if isinstance(policy, Policy):
                     loaded = self._beneath(policy, before)
                 else:
-                    loaded = self.builder.load(before.of_policy(Material(path=Path(policy))))
+                    loaded = self.builder.load(before.of_policy(_material(policy)))
             except (PolicyError, OSError) as error:
                 self._last_failure = str(error)
                 raise
             self.say_warnings(loaded)
-            self.publish(replace(self._started(), loaded=loaded))
-            snapshot = self._current
-            assert snapshot is not None
-            return Policy.of_snapshot(snapshot, loaded.files, loaded.warnings, Material().of_policy(loaded.material))
+            return _policy(self.publish(replace(self._started(), loaded=loaded)), loaded)
+
+    def replace_policy(self, material: Material, accept: Callable[[Loaded], bool]) -> Policy | None:
+        """Put a policy in force as `configure` does, holding nobody up: it is read and compiled beside all other
+        changes, and one that comes in between has it read again, the third time holding the others back.
+
+        Args:
+            material: The policy; run-time rules and registered kernels are those in force.
+            accept: Asked when everything is ready, with what was read; False ends it without a change.
+
+        Raises:
+            FileNotFoundError: There is no such file or folder.
+            PolicyError: The policy has errors.
+        """
+        for alone in (False, False, True):
+            with self._writing if alone else nullcontext():
+                with self._writing:
+                    inputs, before = self._started(), self._current
+                assert before is not None
+                loaded = self.builder.load(inputs.loaded.material.of_policy(material))
+                inputs = replace(inputs, loaded=loaded)
+                snapshot = self._build(inputs, before.epoch + 1)
+                if not accept(loaded):
+                    return None
+                with self._writing:
+                    if self._current is not before:
+                        continue
+                    self.say_warnings(loaded)
+                    self._put(inputs, snapshot)
+                self._tell(snapshot)
+                return _policy(snapshot, loaded)
+        raise AssertionError("unreachable: nothing comes between a holder of the lock and its change")
 
     def change(self, of: Callable[[Inputs], Inputs]) -> Snapshot:
         """Publish what `of` makes of the inputs in force, as one step among all writers.
@@ -214,10 +248,10 @@ class Engine:
             return self.publish(after)
 
     def change_material(self, of: Callable[[Material], Material]) -> Snapshot:
-        """Publish a changed material (run-time rules, registered kernels), read and checked anew."""
+        """Publish a changed material (run-time rules, registered kernels), checked with the policy as it was read."""
         with self._writing:
             before = self._started()
-            return self.publish(replace(before, loaded=self.builder.load(of(before.loaded.material))))
+            return self.publish(replace(before, loaded=self.builder.revise(before.loaded, of(before.loaded.material))))
 
     def refresh(self) -> None:
         """Judge what is in force anew: another day, another package."""
@@ -229,13 +263,26 @@ class Engine:
         with self._writing:
             epoch = 1 if self._current is None else self._current.epoch + 1
             snapshot = self._build(inputs, epoch)
-            self._inputs = inputs
-            self._current = snapshot
-            self._last_failure = None
-            self._wake_at_expiry(snapshot)
+            self._put(inputs, snapshot)
+        self._tell(snapshot)
+        return snapshot
+
+    def _put(self, inputs: Inputs, snapshot: Snapshot) -> None:
+        self._inputs = inputs
+        self._current = snapshot
+        self._last_failure = None
+        self._wake_at_expiry(snapshot)
+
+    def _tell(self, snapshot: Snapshot) -> None:
         for listener in self.listeners:
             listener(snapshot)
-        return snapshot
+
+    def after_fork(self) -> None:
+        """Make the engine of a forked child usable: the thread that held its lock may not be in the child."""
+        self._writing = threading.RLock()
+        self._timer = None
+        if self._current is not None:
+            self._wake_at_expiry(self._current)
 
     def close(self) -> None:
         """End the timer of the next `until`; what is in force stays."""
@@ -243,6 +290,12 @@ class Engine:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
+
+    def policy_failed(self, failure: Failure) -> None:
+        """Tell everybody once that a policy could not be loaded; the snapshot in force stays."""
+        self._last_failure = failure.message
+        for listener in self.failure_listeners:
+            listener(failure)
 
     def failed(self, message: str) -> None:
         """Keep what went wrong for `status`; the snapshot in force stays."""
@@ -277,7 +330,8 @@ class Engine:
         wanted = material.of_policy(policy.origin)
         if not material.runtime and not material.catalogs:  # nothing is added: what was checked already serves
             return Loaded(wanted, Vocabulary.of(policy.program), lambda: policy.program, policy.files)
-        return self.builder.load(wanted)
+        read = Loaded(policy.origin, Vocabulary.of(policy.program), lambda: policy.program, policy.files)
+        return self.builder.revise(read, wanted)
 
     def _build(self, inputs: Inputs, epoch: int) -> Snapshot:
         loaded = inputs.loaded
@@ -311,6 +365,16 @@ class Engine:
                 self.refresh()
             elif snapshot is not None:
                 self._wake_at_expiry(snapshot)
+
+
+def _material(policy: str | Path | Material | None) -> Material:
+    if isinstance(policy, Material):
+        return policy
+    return Material(path=None if policy is None else Path(policy))
+
+
+def _policy(snapshot: Snapshot, loaded: Loaded) -> Policy:
+    return Policy.of_snapshot(snapshot, loaded.files, loaded.warnings, Material().of_policy(loaded.material))
 
 
 class _Mark:
