@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 
 GROWTH = 1.005
 # Buckets reach from a tenth of a microsecond to 28 hours; what lies outside is counted in the first or last one.
@@ -18,6 +19,7 @@ def bucket(milliseconds: float) -> int:
     return min(max(math.floor(math.log(milliseconds) / _STEP), _LOWEST), _HIGHEST)
 
 
+@cache  # there are few
 def edge(bucket: int) -> float:
     """The smallest value of a bucket; that of the first is zero, past the last there is no end."""
     if bucket <= _LOWEST:
