@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
+from layerzero.check.expressions import Value
 from layerzero.compiler.codegen import Region, generate_region
 from layerzero.compiler.form import OperationForm
 from layerzero.runtime.decision import Decision
@@ -23,11 +24,12 @@ class Regions:
         snapshot, values, scope, arms = decision.snapshot, decision.values, decision.scope, decision.arms
         matcher = snapshot.known_matcher(values)
         read: Hashable
-        if matcher is None or scope.view is not None:
-            # Decided by the interpreter around a kernel that failed, or with values that a view filled in.
+        filled: Mapping[str, Value] | None = {} if scope.view is None else snapshot.vocabulary.views[scope]
+        if matcher is None or filled is None:
+            # Decided by the interpreter around a kernel that failed, or in a view that only it can fill in.
             read = (tuple(sorted(snapshot.environment.open_breakers)), tuple(sorted(values.items())))
         else:
-            read = self._function(matcher.form.operations[scope.operation])(values, arms)
+            read = self._function(matcher.form.operations[scope.operation])({**filled, **values}, arms)
         device = tuple(map(values.get, DEVICE_FIELDS))
         entered = tuple(sorted(arms.items())) if arms else ()
         digest = snapshot.identity.digest
