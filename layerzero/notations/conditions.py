@@ -3,7 +3,7 @@ such as `is_causal: true`, and tests of field, operator and value."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from typing import Any, Literal as OneOf, get_args
 
@@ -35,7 +35,10 @@ def expression(scalar: Scalar, say: Say) -> nodes.Expression | None:
     file, found = parse(source)
     move = _mover(scalar)
     for finding in found:
-        labels = tuple(replace(label, span=move(label.span)) for label in finding.labels)
+        labels = tuple(
+            replace(label, span=move(label.span), text=label.text.replace("end of the file", "end of the condition"))
+            for label in finding.labels
+        )
         help = "a condition is one expression" if "define NAME" in finding.help else finding.help
         say(replace(finding, span=move(finding.span), labels=labels, help=help))
     if file is None or found:
@@ -58,12 +61,15 @@ def pairs(mapping: Mapping, words: Words, say: Say) -> nodes.Expression | None:
             say(_no_value(item, mapping.keys[name].span))
         else:
             tests.append(_compare(mapping.keys[name], "==", item, words, say))
-    return _all(tests, mapping.span, len(mapping.items))
+    return conjunction(tests, mapping.span)
 
 
-def conjunction(tests: list[nodes.Expression | None], span: Span) -> nodes.Expression | None:
-    """All of them; None where one could not be read."""
-    return _all(tests, span, len(tests))
+def conjunction(tests: Iterable[nodes.Expression | None], span: Span) -> nodes.Expression | None:
+    """All that could be read: the checker looks at them, also where another of them was wrong."""
+    found = tuple(item for item in tests if item is not None)
+    if not found:
+        return None
+    return found[0] if len(found) == 1 else nodes.And(found, span=span)
 
 
 def test(mapping: Mapping, words: Words, say: Say) -> nodes.Expression | None:
@@ -159,13 +165,6 @@ def number(scalar: Scalar, say: Say) -> nodes.Literal | None:
 def _no_value(item: Tree, otherwise: Span) -> Diagnostic:
     span = item.span if item.span.end > item.span.start else otherwise
     return Diagnostic("LZ109", "a field is compared with one value", span, help="for presence write `has(field)`")
-
-
-def _all(tests: list[nodes.Expression | None], span: Span, wanted: int) -> nodes.Expression | None:
-    found = tuple(item for item in tests if item is not None)
-    if len(found) < wanted or not found:
-        return None
-    return found[0] if len(found) == 1 else nodes.And(found, span=span)
 
 
 # ---------------------------------------------------------------- places

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from layerzero.notations import rules
-from layerzero.notations.models import DISPATCH_SECTION, HEADER, POLICY_SECTIONS, VERSIONS, Choice
+from layerzero.notations.models import DISPATCH_SECTION, HEADER, POLICY_SECTIONS, VERSIONS, Choice, Entry
 from layerzero.notations.shape import fit, kind_of, unknown_key
 from layerzero.notations.words import Words
 from layerzero.notations.yaml_tree import Mapping, Scalar, Sequence, Tree, read_tree
@@ -13,6 +13,7 @@ from layerzero.syntax import nodes
 from layerzero.syntax.diagnostics import Diagnostic, Label
 from layerzero.syntax.limits import MAX_DIAGNOSTICS
 from layerzero.syntax.source import Source, Span
+from layerzero.syntax.suggest import suggest
 
 _KNOWN = (*HEADER, *POLICY_SECTIONS, DISPATCH_SECTION)
 _SHAPE = "with `version` and some of `locks`, `allows`, `denies`, `boosts`, or with `rules`"
@@ -42,6 +43,10 @@ class _Document:
         if not isinstance(tree, Mapping):
             self._say("LZ109", f"a policy is a mapping, this is {kind_of(tree)}", tree.span, _SHAPE)
             return []
+        if not self._is_policy(tree):
+            place = next((key.inner for key in tree.keys.values()), tree.span)
+            self._say("LZ107", "this file is no policy", place, f"a policy is a mapping {_SHAPE}")
+            return []
         for name, key in tree.keys.items():
             if name not in _KNOWN:
                 self._found.append(unknown_key(key, _KNOWN, "a policy"))
@@ -58,12 +63,15 @@ class _Document:
     def _say(self, code: str, message: str, span: Span, help: str = "", also: tuple[Label, ...] = ()) -> None:
         self._found.append(Diagnostic(code, message, span, help=help, labels=also))
 
+    def _is_policy(self, tree: Mapping) -> bool:
+        """Whether any key is one of a policy, or nearly."""
+        return any(name in _KNOWN or suggest(name, _KNOWN) for name in tree.keys)
+
     def _version(self, tree: Mapping) -> None:
         item = tree.items.get("version")
         if item is None:
-            if not any(key in _KNOWN for key in tree.keys):
-                self._say("LZ107", "this file is no policy", tree.span, f"a policy is a mapping {_SHAPE}")
-        elif not isinstance(item, Scalar) or item.text not in VERSIONS:
+            return
+        if not isinstance(item, Scalar) or item.text not in VERSIONS:
             shown = f"`{item.text}`" if isinstance(item, Scalar) else kind_of(item)
             span = item.span if item.span.end > item.span.start else tree.keys["version"].span
             self._say("LZ109", f"the version of the notation is 1.0, not {shown}", span, 'write version: "1.0"')
@@ -96,24 +104,25 @@ class _Document:
 
     def _section(self, tree: Mapping, section: str) -> Iterator[nodes.Rule]:
         kind, model = POLICY_SECTIONS[section]
-        article = "an" if kind == "allow" else "a"
         for entry in self._entries(tree, section):
-            shape, findings = fit(model, entry, f"{article} {kind}")
-            self._found.extend(findings)
-            if shape is not None and isinstance(entry, Mapping):
-                rule = rules.preference(kind, shape, entry, self._words, self._found.append)
-                if rule is not None:
-                    yield rule
+            fitting = self._fit(model, entry, f"{'an' if kind == 'allow' else 'a'} {kind}")
+            rule = None if fitting is None else rules.preference(kind, fitting, self._words, self._found.append)
+            if rule is not None:
+                yield rule
 
     def _choices(self, tree: Mapping) -> Iterator[nodes.Rule]:
         entries = self._entries(tree, DISPATCH_SECTION)
         for index, entry in enumerate(entries):
-            shape, findings = fit(Choice, entry, "a rule")
-            self._found.extend(findings)
-            if shape is not None and isinstance(entry, Mapping):
-                rule = rules.choice(shape, entry, len(entries) - index, self._words, self._found.append)
-                if rule is not None:
-                    yield rule
+            fitting = self._fit(Choice, entry, "a rule")
+            rank = len(entries) - index
+            rule = None if fitting is None else rules.choice(fitting, rank, self._words, self._found.append)
+            if rule is not None:
+                yield rule
+
+    def _fit(self, model: type[Entry], entry: Tree, what: str) -> Mapping | None:
+        fitting, findings = fit(model, entry, what)
+        self._found.extend(findings)
+        return fitting
 
 
 # ---------------------------------------------------------------- comments

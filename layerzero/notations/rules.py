@@ -3,63 +3,57 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date
 from typing import Literal as OneOf, cast
 
 from layerzero.notations import conditions
 from layerzero.notations.conditions import Say
-from layerzero.notations.models import Boost, Choice, Targeted, Test
+from layerzero.notations.models import Test
 from layerzero.notations.shape import fit, missing_key
 from layerzero.notations.words import Words
 from layerzero.notations.yaml_tree import Mapping, Scalar, Sequence, Tree
 from layerzero.syntax import nodes
 from layerzero.syntax.diagnostics import Diagnostic, Label
-from layerzero.syntax.suggest import did_you_mean
+from layerzero.syntax.suggest import did_you_mean, suggest
 
 EVERY = "*"
+Preference = OneOf["lock", "allow", "deny", "boost"]
 _ID = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z0-9_]+)*")
 _PATTERN = re.compile(r"[a-z0-9_*]+(\.[a-z0-9_*]+)*")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_OTHERWISE = ("fail", "choose", "fallback")
+_OTHERWISE: dict[str, OneOf["fail", "choose", "fallback"]] = {
+    "fail": "fail",
+    "choose": "choose",
+    "fallback": "fallback",
+}
 
 
-def preference(kind: str, model: Targeted, tree: Mapping, words: Words, say: Say) -> nodes.Rule | None:
-    """An entry of `locks`, `allows`, `denies` or `boosts`."""
+def preference(kind: Preference, tree: Mapping, words: Words, say: Say) -> nodes.Rule | None:
+    """An entry of `locks`, `allows`, `denies` or `boosts`, as far as it is right; None where it has no target."""
     target = _target(kind, tree, say)
-    right, when = _condition(tree, words, say)
-    clauses = _clauses(tree, when, say)
-    factor = None
-    if isinstance(model, Boost):
-        factor = conditions.number(cast(Scalar, tree.items["boost_factor"]), say)
-        if factor is None:
-            return None
-    if target is None or not right or clauses is None:
+    clauses = _clauses(tree, _condition(tree, words, say), say)
+    factor = _scalar(tree, "boost_factor")
+    if target is None:
         return None
-    rule = cast(OneOf["lock", "allow", "deny", "boost"], kind)
-    return nodes.Rule(rule, (target,), _operations(tree, words), clauses, factor, span=tree.span)
+    by = None if factor is None else conditions.number(factor, say)
+    return nodes.Rule(kind, (target,), _operations(tree, words), clauses, by, span=tree.span)
 
 
-def choice(model: Choice, tree: Mapping, rank: int, words: Words, say: Say) -> nodes.Rule | None:
-    """A rule of `dispatch_config.yaml`; the first that matches wins, so each is a lock of a lower priority than the
-    one before, and `else choose` where its kernel cannot run."""
-    pattern = _pattern(cast(Scalar, tree.items["kernel"]), say)
-    right, when = _tests(tree, words, say)
-    clauses = _clauses(tree, when, say)
-    if pattern is None or not right or clauses is None:
-        return None
-    place = tree.span
-    ranked = nodes.Clauses(
-        when=clauses.when,
-        priority=nodes.Literal(rank, str(rank), span=place),
-        name=clauses.name,
-        because=clauses.because,
-        owner=clauses.owner,
-        until=clauses.until,
+def choice(tree: Mapping, rank: int, words: Words, say: Say) -> nodes.Rule | None:
+    """A rule of `dispatch_config.yaml`. The first that matches wins, so each is a lock of a lower priority than the one
+    before, and `else choose` where its kernel cannot run."""
+    kernel = _scalar(tree, "kernel")
+    pattern = None if kernel is None else _pattern(kernel, say)
+    clauses = replace(
+        _clauses(tree, _tests(tree, words, say), say),
+        priority=nodes.Literal(rank, str(rank), span=tree.span),
         otherwise="choose",
-        span=clauses.span,
     )
+    if pattern is None:
+        return None
     target = nodes.Target((pattern,), span=pattern.span)
-    return nodes.Rule("lock", (target,), _operations(tree, words), ranked, span=place)
+    return nodes.Rule("lock", (target,), _operations(tree, words), clauses, span=tree.span)
 
 
 # ---------------------------------------------------------------- operations and targets
@@ -68,7 +62,9 @@ def choice(model: Choice, tree: Mapping, rank: int, words: Words, say: Say) -> n
 def _operations(tree: Mapping, words: Words) -> tuple[nodes.Identifier, ...]:
     """`attention.*` is the operation with all its views, `*` every operation, another glob each that it matches; a
     name that does not exist stays, for the checker to report."""
-    scalar = cast(Scalar, tree.items["operation"])
+    scalar = _scalar(tree, "operation")
+    if scalar is None:  # said already
+        return ()
     text, span = scalar.text, scalar.inner
     if text == EVERY:
         return ()
@@ -82,7 +78,7 @@ def _operations(tree: Mapping, words: Words) -> tuple[nodes.Identifier, ...]:
     return (nodes.Identifier(text, span=span),)
 
 
-def _target(kind: str, tree: Mapping, say: Say) -> nodes.Target | None:
+def _target(kind: Preference, tree: Mapping, say: Say) -> nodes.Target | None:
     one, many = tree.items.get("backend"), tree.items.get("backends")
     if one is not None and many is not None:
         also = (Label(tree.keys["backend"].span, "the other"),)
@@ -90,7 +86,8 @@ def _target(kind: str, tree: Mapping, say: Say) -> nodes.Target | None:
                        help="keep one of them", labels=also))  # fmt: skip
         return None
     if one is None and many is None:
-        say(missing_key(tree, "backend", 'a backend as in "flashinfer"; `backends` is a list of them', f"a {kind}"))
+        if not any(suggest(key, ("backend", "backends")) for key in tree.left_out):  # else it is said already
+            say(missing_key(tree, "backend", 'a backend as in "flashinfer"; `backends` is a list of them', f"a {kind}"))
         return None
     if many is None:
         pattern = _pattern(cast(Scalar, one), say)
@@ -115,70 +112,62 @@ def _pattern(scalar: Scalar, say: Say) -> nodes.Pattern | None:
 # ---------------------------------------------------------------- conditions
 
 
-def _condition(tree: Mapping, words: Words, say: Say) -> tuple[bool, nodes.Expression | None]:
-    """Whether it could be read, and the condition, None for always."""
-    item = tree.items.get("condition")
-    if item is None:
-        return True, None
-    if isinstance(item, Mapping):
-        found = conditions.pairs(item, words, say)
-        if not item.items:
-            say(Diagnostic("LZ109", "an empty condition", item.span, help="leave `condition` out for always"))
-    else:
-        found = conditions.expression(cast(Scalar, item), say)
-    return found is not None, found
+def _condition(tree: Mapping, words: Words, say: Say) -> nodes.Expression | None:
+    """None for always, and where it cannot be read."""
+    match tree.items.get("condition"):
+        case Scalar() as text:
+            return conditions.expression(text, say)
+        case Mapping(items=items) as pairs:
+            if not items:
+                say(Diagnostic("LZ109", "an empty condition", pairs.span, help="leave `condition` out for always"))
+            return conditions.pairs(pairs, words, say)
+        case _:
+            return None
 
 
-def _tests(tree: Mapping, words: Words, say: Say) -> tuple[bool, nodes.Expression | None]:
+def _tests(tree: Mapping, words: Words, say: Say) -> nodes.Expression | None:
     listed = tree.items.get("conditions")
-    if not isinstance(listed, Sequence) or not listed.items:
-        return True, None  # an empty list is the usual way to write "always"
-    tests = [_test(item, words, say) for item in listed.items]
-    found = conditions.conjunction(tests, listed.span)
-    return found is not None, found
+    if not isinstance(listed, Sequence):
+        return None
+    return conditions.conjunction([_test(item, words, say) for item in listed.items], listed.span)
 
 
 def _test(item: Tree, words: Words, say: Say) -> nodes.Expression | None:
-    shape, findings = fit(Test, item, "a test")
+    test, findings = fit(Test, item, "a test")
     for finding in findings:
         say(finding)
-    return None if shape is None else conditions.test(cast(Mapping, item), words, say)
+    return None if test is None or findings else conditions.test(test, words, say)
 
 
 # ---------------------------------------------------------------- the rest
 
 
-def _clauses(tree: Mapping, when: nodes.Expression | None, say: Say) -> nodes.Clauses | None:
-    """None where a clause is wrong."""
-    wrong: list[Diagnostic] = []
+def _clauses(tree: Mapping, when: nodes.Expression | None, say: Say) -> nodes.Clauses:
+    """The clauses that are right."""
     name, until, otherwise = (_scalar(tree, key) for key in ("name", "until", "else"))
     day = None
     if name is not None and not _ID.fullmatch(name.text):
         help = "lower-case words joined by `_` and `.`, as in pin_long_decode"
-        wrong.append(Diagnostic("LZ109", f"`{name.text}` is not a rule's name", name.inner, help=help))
+        say(Diagnostic("LZ109", f"`{name.text}` is not a rule's name", name.inner, help=help))
     if until is not None:
         day = _day(until.text)
         if day is None:
-            wrong.append(Diagnostic("LZ101", f"`{until.text}` is not a day", until.inner, help="as in 2027-03-01"))
+            say(Diagnostic("LZ101", f"`{until.text}` is not a day", until.inner, help="as in 2027-03-01"))
     if otherwise is not None and otherwise.text not in _OTHERWISE:
         help = did_you_mean(otherwise.text, _OTHERWISE) or "write fail, choose or fallback"
-        wrong.append(Diagnostic("LZ109", f"`{otherwise.text}` is no way out of a lock", otherwise.inner, help=help))
+        say(Diagnostic("LZ109", f"`{otherwise.text}` is no way out of a lock", otherwise.inner, help=help))
     priority = _scalar(tree, "priority")
     rank = None
     if priority is not None:
-        rank = conditions.number(priority, wrong.append)
-    for finding in wrong:
-        say(finding)
-    if wrong:
-        return None
+        rank = conditions.number(priority, say)
     return nodes.Clauses(
         when=when,
         priority=rank,
-        name=None if name is None else nodes.Identifier(name.text, span=name.inner),
+        name=None if name is None or not _ID.fullmatch(name.text) else nodes.Identifier(name.text, span=name.inner),
         because=_text(tree, "because"),
         owner=_text(tree, "owner"),
         until=None if until is None or day is None else nodes.Day(day, span=until.inner),
-        otherwise=None if otherwise is None else cast(OneOf["fail", "choose", "fallback"], otherwise.text),
+        otherwise=None if otherwise is None else _OTHERWISE.get(otherwise.text),
         span=tree.span,
     )
 

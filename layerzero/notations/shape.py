@@ -1,23 +1,21 @@
-"""A mapping of the tree against its model: the model's object, or findings at the keys and values that are wrong."""
+"""A mapping of the tree against its model: findings at the keys and values that are wrong, and what is left."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from layerzero.notations.yaml_tree import Mapping, Scalar, Sequence, Tree
 from layerzero.syntax.diagnostics import Diagnostic
 from layerzero.syntax.source import Span
-from layerzero.syntax.suggest import did_you_mean
+from layerzero.syntax.suggest import did_you_mean, suggest
 
-M = TypeVar("M", bound=BaseModel)
 _KINDS: dict[type, str] = {bool: "a bool", int: "an int", float: "a number", str: "a text"}
 
 
-def fit(model: type[M], tree: Tree, what: str) -> tuple[M | None, list[Diagnostic]]:
-    """The object, or one finding for each wrong key.
+def fit(model: type[BaseModel], tree: Tree, what: str) -> tuple[Mapping | None, list[Diagnostic]]:
+    """The entry without the keys that are wrong, and a finding for each of them; None where it is no mapping.
 
     Args:
         model: From models.py.
@@ -26,13 +24,14 @@ def fit(model: type[M], tree: Tree, what: str) -> tuple[M | None, list[Diagnosti
     """
     if not isinstance(tree, Mapping):
         keys = ", ".join(f"`{key}`" for key in _keys(model))
-        return None, [
-            Diagnostic("LZ109", f"{what} is a mapping, this is {kind_of(tree)}", tree.span, help=f"with {keys}")
-        ]
+        message = f"{what} is a mapping, this is {kind_of(tree)}"
+        return None, [Diagnostic("LZ109", message, tree.span, help=f"with {keys}")]
     try:
-        return model.model_validate(tree.value), []
+        model.model_validate(tree.value)
     except ValidationError as error:
-        return None, list(_findings(model, tree, what, error))
+        found = dict(_findings(model, tree, what, error))
+        return tree.without(found), list(found.values())
+    return tree, []
 
 
 def unknown_key(key: Scalar, known: Iterable[str], where: str) -> Diagnostic:
@@ -58,7 +57,9 @@ def kind_of(tree: Tree) -> str:
     return _KINDS[type(value)] if str(value).strip() else "an empty text"
 
 
-def _findings(model: type[BaseModel], tree: Mapping, what: str, error: ValidationError) -> Iterator[Diagnostic]:
+def _findings(
+    model: type[BaseModel], tree: Mapping, what: str, error: ValidationError
+) -> Iterator[tuple[str, Diagnostic]]:
     said: set[str] = set()
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         key = str(problem["loc"][0])
@@ -66,11 +67,13 @@ def _findings(model: type[BaseModel], tree: Mapping, what: str, error: Validatio
             continue
         said.add(key)
         if problem["type"] == "extra_forbidden":
-            yield unknown_key(tree.keys[key], _keys(model), what)
+            yield key, unknown_key(tree.keys[key], _keys(model), what)
         elif problem["type"] == "missing":
-            yield missing_key(tree, key, _wanted(model, key), what)
+            if any(suggest(unknown, [key]) for unknown in tree.keys if unknown not in _keys(model)):
+                continue  # it is there, misspelt
+            yield key, missing_key(tree, key, _wanted(model, key), what)
         else:
-            yield _wrong_value(tree, key, _wanted(model, key), problem["loc"][1:])
+            yield key, _wrong_value(tree, key, _wanted(model, key), problem["loc"][1:])
 
 
 def missing_key(tree: Mapping, key: str, wanted: str, what: str) -> Diagnostic:

@@ -8,7 +8,7 @@ a file says what it shows, and no small file can stand for a large one. Only `tr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -65,10 +65,16 @@ class Mapping:
     span: Span
     keys: dict[str, Scalar] = field(default_factory=dict)
     items: dict[str, Tree] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()  # keys that were wrong
 
     @property
     def value(self) -> dict[str, Any]:
         return {name: item.value for name, item in self.items.items()}
+
+    def without(self, names: Collection[str]) -> Mapping:
+        """The same without some of its keys."""
+        keys = {name: key for name, key in self.keys.items() if name not in names}
+        return Mapping(self.span, keys, {name: self.items[name] for name in keys}, frozenset(names))
 
 
 @dataclass
@@ -268,12 +274,17 @@ def _syntax(source: Source, error: yaml.MarkedYAMLError) -> Diagnostic:
     labels: tuple[Label, ...] = ()
     if error.context_mark is not None and error.context_mark.index != at and error.context:
         began = Span(source, error.context_mark.index, error.context_mark.index + 1)
-        labels = (
-            Label(began, error.context.removeprefix("while ").replace("parsing", "in").replace("scanning", "in")),
-        )
+        labels = (Label(began, next((ours for part, ours in _CONTEXTS if part in error.context), error.context)),)
     return Diagnostic("LZ104", message, Span(source, at, min(at + 1, len(source.text))), help=help, labels=labels)
 
 
+_CONTEXTS = (
+    ("flow sequence", "the list begins here"),
+    ("flow mapping", "the mapping begins here"),
+    ("quoted scalar", "the quotes open here"),
+    ("block", "the block begins here"),
+    ("simple key", "the key"),
+)
 _MESSAGES = (
     ("found character '\\t'", "a tab cannot indent YAML", "indent with blanks"),
     ("mapping values are not allowed", "a second `:` in one line", "put the text in quotes"),
