@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date
 from enum import Enum
@@ -14,9 +14,12 @@ from packaging.version import Version
 
 from layerzero.check.program import Kernel, Program, Rule
 
+Plain = Any  # of JSON's types
+
 _LEFT_OUT = frozenset({"span", "tests", "texts"})
 # Lists in which order carries no meaning.
 _UNORDERED = frozenset({"rules", "requirements", "supports", "packages", "sources"})
+_PARTS: dict[type, tuple[str, ...]] = {}  # the fields of each class of a program that count
 
 
 def program_digest(program: Program) -> str:
@@ -24,25 +27,34 @@ def program_digest(program: Program) -> str:
     return hashlib.sha256(canonical_json(program).encode()).hexdigest()
 
 
-def operation_digest(program: Program, operation: str) -> str:
-    """SHA-256 of all that can change a decision of one operation: equal digests, equal decisions."""
+def operation_digests(program: Program) -> dict[str, str]:
+    """SHA-256 of all that can change a decision of each operation: equal digests, equal decisions."""
+    fields = _plain(program.fields)
+    kernels = {name: _plain(kernel) for name, kernel in program.kernels.items()}
+    rules = [_plain(rule) for rule in program.rules]
+    return {name: _operation_digest(program, name, fields, kernels, rules) for name in program.operations}
+
+
+def _operation_digest(
+    program: Program, operation: str, fields: Plain, plain_kernels: Mapping[str, Plain], plain_rules: Sequence[Plain]
+) -> str:
     kernels = program.kernels_for(operation)
     own = {kernel.id for kernel in kernels}
     parts = {
         "strict": program.strict,
-        "fields": _plain(program.fields),
+        "fields": fields,
         "operation": _plain(program.operations[operation]),
         "fallback": list(program.operations[operation].fallback),
-        "kernels": [_plain(kernel) for kernel in kernels],
+        "kernels": [plain_kernels[kernel.id] for kernel in kernels],
         # A rule that is written for the operation counts even where it matches none of its kernels.
         "rules": sorted(
             (
                 {
-                    **_plain(rule),
+                    **plain,
                     "name": rule.name,
                     "targets": [sorted(target.kernels & own) for target in rule.targets],
                 }
-                for rule in program.rules
+                for rule, plain in zip(program.rules, plain_rules, strict=True)
                 if rule.concerns(operation)
             ),
             key=_dump,
@@ -60,10 +72,15 @@ def _dump(data: Any) -> str:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> Plain:
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    if kind in _PARTS:
+        return _plain_dataclass(value)
     if isinstance(value, Enum):
         return value.name
-    if value is None or isinstance(value, bool | int | str):
+    if isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return {"float": value.hex()}  # 1.0 and 1 are different constants
@@ -76,18 +93,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if is_dataclass(value):
+        _PARTS[kind] = tuple(part.name for part in fields(value) if part.name not in _LEFT_OUT)
         return _plain_dataclass(value)
     raise TypeError(f"no canonical form for {type(value).__name__}")
 
 
 def _plain_dataclass(value: Any) -> dict[str, Any]:
     data: dict[str, Any] = {"is": type(value).__name__}
-    for part in fields(value):
-        if part.name in _LEFT_OUT:
-            continue
-        plain = _plain(getattr(value, part.name))
-        reorder = part.name in _UNORDERED and isinstance(value, Kernel | Program)
-        data[part.name] = sorted(plain, key=_dump) if reorder else plain
+    for name in _PARTS[type(value)]:
+        plain = _plain(getattr(value, name))
+        reorder = name in _UNORDERED and isinstance(value, Kernel | Program)
+        data[name] = sorted(plain, key=_dump) if reorder else plain
     if isinstance(value, Rule) and not value.named:
         data["name"] = ""  # file:line
     return data
