@@ -142,7 +142,15 @@ def mean_against(seen: Latencies, control: Latencies, factor: float, side: Side,
     if not seen.total or not control.total or not math.isfinite(cap) or factor <= 0.0:
         return 0.0
     other = _other(side)
-    guess = sum(min(edge(place), cap) * count for place, count in control.counts.items()) / control.total
+    guess = _capped(control, cap, 0)
+    # A bet never wins more than its stake times the mean of what it is on: where the means themselves are in order, no
+    # capital is above 1 when control's mean is what it seems.
+    if side == "above":
+        in_order = _capped(seen, cap, 0) <= factor * _capped(control, cap, 1)
+    else:
+        in_order = _capped(seen, cap, 1) >= factor * guess
+    if in_order:
+        return -math.inf
     steps = [1.02**k for k in range(-150, 151)]
     low, high = max(guess, cap * 1e-6), cap * 1.02
     grid = sorted({0.0, cap, *(low * step for step in steps if low * step < high)})
@@ -196,6 +204,11 @@ class _Survival:
     def from_bucket(self, place: int) -> int:
         found = bisect_left(self._places, place)
         return self._above[found] if found < len(self._above) else 0
+
+
+def _capped(seen: Latencies, cap: float, end: int) -> float:
+    """The mean of the lower (0) or upper (1) ends of the buckets, cut off."""
+    return math.fsum(min(edge(place + end), cap) * count for place, count in seen.counts.items()) / seen.total
 
 
 def _product(values: Sequence[tuple[float, int]], stake: float) -> float:

@@ -85,6 +85,8 @@ class Experiments:
         self._calls = calls
         self._waiting: deque[Outcome] = deque()
         self._trials: dict[str, Trial] = {}
+        self._live: frozenset[str] = frozenset()  # experiments of the policy in force
+        self._epoch = 0
         self._stops: dict[ArmId, tuple[Stop, Experiment]] = {}
         self._unpublished: list[Stop] = []  # one whose epoch could not be published is tried again
         # INVARIANT: nobody who holds `_counting` calls the engine, because the engine calls `published` under its lock.
@@ -195,6 +197,10 @@ class Experiments:
     def published(self, snapshot: Snapshot) -> None:
         """The engine's listener: follow the experiments of the policy in force."""
         experiments = snapshot.vocabulary.experiments
+        with self._counting:
+            if snapshot.epoch < self._epoch:
+                return  # two threads publish, and the later one was heard first
+            self._epoch, self._live = snapshot.epoch, frozenset(experiments)
         if experiments:
             self._listen()
         else:
@@ -313,7 +319,9 @@ class Experiments:
         if known is not None and keep:
             return None
         if len(self._trials) >= _MOST_TRIALS:
-            del self._trials[next(iter(self._trials))]
+            gone = next((name for name in self._trials if name not in self._live), None)
+            if gone is not None:
+                del self._trials[gone]
         self._trials[experiment.name] = made = Trial(experiment)
         made.stopped = {arm for name, arm in self._stops if name == experiment.name}
         return made

@@ -298,6 +298,40 @@ def test_a_policy_without_experiments_costs_calls_nothing(bench: Bench) -> None:
     assert len(bench.dispatcher.sinks) == 1
 
 
+def test_experiments_of_a_scoped_policy_count_too(bench: Bench) -> None:
+    policy = bench.policy(TRIAL.replace("trial", "scoped"))
+    bench.configure("")
+
+    def broken(size: int) -> str:
+        raise RuntimeError("no")
+
+    bench.kernel("new.one", broken)
+    with bench.engine.using(policy):
+        for tenant in bench.tenants("other", 20, "scoped"):
+            with bench.experiments.request({"tenant": tenant}):
+                bench.call()
+        assert bench.stopped == (("scoped", "other"),)
+        with bench.experiments.request({"tenant": tenant}) as request:
+            assert bench.call() == "good.one"
+            assert request.arms == {"scoped": "control"}
+
+
+def test_requests_of_asyncio_tasks_do_not_mix(bench: Bench) -> None:
+    names = {arm: bench.tenants(arm, 20) for arm in ("control", "other")}
+
+    async def serve(arm: str, tenant: str) -> None:
+        with bench.experiments.request({"tenant": tenant}) as request:
+            await asyncio.sleep(0.001)
+            assert bench.call() == ("new.one" if arm == "other" else "good.one")
+            assert request.arms == {"trial": arm}
+
+    async def serve_all() -> None:
+        await asyncio.gather(*(serve(arm, tenant) for arm, tenants in names.items() for tenant in tenants))
+
+    asyncio.run(serve_all())
+    assert totals(bench, "control").requests == totals(bench).requests == 20
+
+
 # ---------------------------------------------------------------- stops
 
 
@@ -466,6 +500,24 @@ def test_an_epoch_that_cannot_be_published_is_tried_again(bench: Bench, monkeypa
         bench.fail()
     monkeypatch.setattr(bench.engine, "change", change)
     assert bench.stopped == (("trial", "other"),)
+
+
+def test_an_older_epoch_heard_late_changes_nothing(bench: Bench) -> None:
+    old = bench.engine.current()
+    bench.configure(TRIAL.replace("< 1%", "< 50%"))
+    bench.experiments.published(old)
+    tests = bench.experiments.read(lambda trials, _: trials["trial"].tests["other"])
+    assert [test.guard.limit for test in tests] == [0.5]
+
+
+def test_trials_of_the_past_are_bounded(bench: Bench) -> None:
+    many = [TRIAL.replace("trial", f"trial{number}") for number in range(70)]
+    bench.configure("\n".join(many))  # all of a policy's experiments count, however many
+    assert len({one.experiment for one in bench.experiments.totals()}) >= 70
+    for turn in range(3):
+        bench.configure(TRIAL.replace("trial", f"later{turn}"))
+    assert len({one.experiment for one in bench.experiments.totals()}) <= 71
+    assert "later2" in {one.experiment for one in bench.experiments.totals()}
 
 
 # ---------------------------------------------------------------- the thread
