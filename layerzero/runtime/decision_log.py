@@ -15,7 +15,6 @@ import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
-from dataclasses import replace
 from time import monotonic, time_ns
 from typing import Literal, cast
 
@@ -238,7 +237,7 @@ class DecisionLog:
             if len(self._seen) >= _MOST_REGIONS:
                 self._seen.clear()  # past the bound a region may be written again
             self._seen[region] = id = region_id(region)
-            firsts.append(replace(seen, id=id))
+            firsts.append(seen._replace(id=id))
         self._again.update(again)
         return firsts
 

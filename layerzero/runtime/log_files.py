@@ -19,6 +19,7 @@ MAX_RECORD_BYTES = 1024 * 1024
 COUNTS = "lz.counts/1"
 _COUNTS_EVERY = 5.0  # seconds
 _MOST_COUNTS = 1_000_000
+_ENCODE = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 _ROWS = 10_000  # of a Parquet row group
 
 
@@ -123,9 +124,7 @@ class JsonLines:
         self._counts = CountsFile(beside(self.path))
 
     def write(self, records: Sequence[Record]) -> None:
-        lines = [
-            json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n" for record in records
-        ]
+        lines = [_ENCODE(record).encode("ascii") + b"\n" for record in records]
         kept = [line for line in lines if len(line) <= MAX_RECORD_BYTES]
         file = self._open()
         if self._max_bytes is not None and self._rotate(file, sum(map(len, kept))):

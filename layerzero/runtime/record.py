@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 from packaging.version import Version
 
@@ -37,14 +37,13 @@ class Called(Protocol):
     def error(self) -> Exception | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A call as the calling thread noted it. `count` is how many calls it stands for, `id` that of its region."""
+class Seen(NamedTuple):
+    """A call as the calling thread noted it. `calls` is how many it stands for, `id` that of its region."""
 
     time_ns: int
     called: Called
     request_id: object
-    count: float = 1
+    calls: float = 1
     id: str | None = None
 
 
@@ -78,14 +77,20 @@ def to_record(seen: Seen, environment: str, snapshot: str) -> Record:
         "snapshot": snapshot,
         "request_id": None if seen.request_id is None else str(seen.request_id),
         "seconds": seen.called.seconds,
-        "count": seen.count,
+        "count": seen.calls,
         "id": seen.id,
     }
 
 
 def spell_time(time_ns: int) -> str:
     """`2027-03-01T12:00:00.000000Z`"""
-    return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    seconds, rest = divmod(time_ns, 1_000_000_000)
+    return f"{_spell_second(seconds)}.{rest // 1000:06d}Z"
+
+
+@lru_cache(maxsize=4)
+def _spell_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def plain(value: Value) -> bool | int | float | str:

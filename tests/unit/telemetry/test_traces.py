@@ -74,7 +74,8 @@ def attributes(span: Any) -> dict[str, Any]:
 
 def test_spans_reach_a_collector_over_http(collector: Collector) -> None:
     bench = Watched(
-        'lock fast.two for work when size == 5 as pinned\nquarantine fast.two when size == 5 and has(tenant) and tenant == "x"'
+        "lock fast.two for work when size == 5 as pinned\n"
+        'quarantine fast.two when size == 5 and has(tenant) and tenant == "x"'
     )
     exporter = OTelExporter(endpoint=collector.endpoint, headers={"x-token": "t"}, feed=bench.feed)
     assert collector.requests == []
