@@ -42,6 +42,8 @@ from layerzero.runtime.decision import Decision
 from layerzero.runtime.decision_log import DecisionLog, Mode
 from layerzero.runtime.engine import Engine, Status
 from layerzero.runtime.explanation import Explanation
+from layerzero.runtime.failures import Failure
+from layerzero.runtime.live import Live, Watch
 from layerzero.runtime.log_files import Destination
 from layerzero.runtime.policy import Policy
 from layerzero.runtime.rules import Disabled, RuntimeRules
@@ -62,6 +64,7 @@ _logs = DecisionLogs(_dispatcher)
 FEED.connect(Deciding(_dispatcher, _engine, _breakers, lambda: _logs.dropped, _experiments.totals))
 _inspector = Inspector(_dispatcher)
 _rules = RuntimeRules(_engine)
+_live = Live(_engine)
 _call = _dispatcher.call
 
 
@@ -308,17 +311,32 @@ def list_kernels(operation: str | None = None) -> list[KernelInfo]:
 # ---------------------------------------------------------------- policy
 
 
-def configure(policy: str | Path | Policy) -> Policy:
+def configure(
+    policy: str | Path | Policy | None,
+    *,
+    watch: Watch = False,
+    on_failure: Callable[[Failure], None] | None = None,
+    keep_last_good: bool | str | Path = False,
+    interval: float = 1.0,
+) -> Policy:
     """Put a policy in force in this process, in place of the one before; rules of run-time calls stay on top.
 
     Args:
-        policy: A `.lzp` file, a folder that holds one program, or a loaded Policy.
+        policy: A `.lzp` file, YAML policy, folder or glob that holds one program, or a loaded Policy; None is the
+            shipped policy alone.
+        watch: Follow the files from now on, imports and catalogs included: a good version is put in force, a bad one
+            leaves the last good one in force. "poll" does without the hints of the system.
+        on_failure: Told of each distinct version that is refused, from the watching thread.
+        keep_last_good: Keep the last good version on disk (True, or a folder), for a start at which the files are bad
+            or absent.
+        interval: Seconds between two looks at the files where no hint comes.
 
     Raises:
         FileNotFoundError: There is no such file or folder.
-        PolicyError: The policy has errors; the one before stays in force.
+        PolicyError: The policy has errors; the one before stays in force, and watched if it was.
+        MissingDependencyError: Watching wants watchdog, extra `live`.
     """
-    return _engine.configure(policy)
+    return _live.configure(policy, watch, on_failure, keep_last_good, interval)
 
 
 def context(**fields: Any) -> AbstractContextManager[ambient.Surroundings]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from layerzero.check.program import Kernel, Program, Rule
+from layerzero.check.program import Kernel, Operation, Program, Rule
 
 Plain = Any  # of JSON's types
 
@@ -20,6 +20,8 @@ _LEFT_OUT = frozenset({"span", "tests", "texts"})
 # Lists in which order carries no meaning.
 _UNORDERED = frozenset({"rules", "requirements", "supports", "packages", "sources"})
 _PARTS: dict[type, tuple[str, ...]] = {}  # the fields of each class of a program that count
+_FACTS: dict[int, tuple[object, Plain]] = {}
+_MOST_FACTS = 4096
 
 
 def program_digest(program: Program) -> str:
@@ -76,6 +78,8 @@ def _plain(value: Any) -> Plain:
     kind = type(value)
     if kind is str or kind is int or kind is bool or value is None:
         return value
+    if kind is Kernel or kind is Operation:
+        return _plain_fact(value)
     if kind in _PARTS:
         return _plain_dataclass(value)
     if isinstance(value, Enum):
@@ -93,12 +97,23 @@ def _plain(value: Any) -> Plain:
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if is_dataclass(value):
-        _PARTS[kind] = tuple(part.name for part in fields(value) if part.name not in _LEFT_OUT)
         return _plain_dataclass(value)
     raise TypeError(f"no canonical form for {type(value).__name__}")
 
 
+def _plain_fact(fact: Kernel | Operation) -> Plain:
+    """Programs of one process share the shipped facts (see checker._facts): each is written once."""
+    kept = _FACTS.get(id(fact))
+    if kept is None:
+        if len(_FACTS) >= _MOST_FACTS:
+            _FACTS.clear()
+        kept = _FACTS[id(fact)] = (fact, _plain_dataclass(fact))  # holds the fact, so that its id stays its own
+    return kept[1]
+
+
 def _plain_dataclass(value: Any) -> dict[str, Any]:
+    if type(value) not in _PARTS:
+        _PARTS[type(value)] = tuple(part.name for part in fields(value) if part.name not in _LEFT_OUT)
     data: dict[str, Any] = {"is": type(value).__name__}
     for name in _PARTS[type(value)]:
         plain = _plain(getattr(value, name))

@@ -53,12 +53,9 @@ def find_roots(path: Path, tests: bool = False) -> list[Root]:
     """
     if path.is_file():
         return [Root((path,), path.parent)]
-    folder, pattern = path, "**/*.lzp"
-    if not path.is_dir():
-        if not glob.has_magic(str(path)):
-            raise FileNotFoundError(f"no such file or folder: {path}")
-        folder, pattern = split_glob(path)
-    files = sorted(file for file in folder.glob(pattern) if file.is_file() and not _hidden(file, folder))
+    if not path.is_dir() and not glob.has_magic(str(path)):
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    folder, files = files_of(path)
     if not files:
         raise FileNotFoundError(f"no .lzp file in {path}" if folder == path else f"no file matches {path}")
     live = [file for file in files if not file.name.endswith(TEST_SUFFIX)]
@@ -71,10 +68,14 @@ def find_roots(path: Path, tests: bool = False) -> list[Root]:
     return roots
 
 
-def split_glob(path: Path) -> tuple[Path, str]:
-    """`policies/prod/*.lzp` -> `policies/prod`, `*.lzp`"""
-    first = next(index for index, part in enumerate(path.parts) if glob.has_magic(part))
-    return Path(*path.parts[:first]), str(Path(*path.parts[first:]))
+def files_of(path: Path) -> tuple[Path, list[Path]]:
+    """The files, tests included, that a folder or a glob (`policies/prod/*.lzp`) stands for, and the folder that holds
+    them."""
+    folder, pattern = path, "**/*.lzp"
+    if not path.is_dir():
+        first = next(index for index, part in enumerate(path.parts) if glob.has_magic(part))
+        folder, pattern = Path(*path.parts[:first]), str(Path(*path.parts[first:]))
+    return folder, sorted(one for one in folder.glob(pattern) if one.is_file() and not _hidden(one, folder))
 
 
 def _hidden(file: Path, folder: Path) -> bool:
