@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from layerzero.notations import rules
 from layerzero.notations.models import DISPATCH_SECTION, HEADER, POLICY_SECTIONS, VERSIONS, Choice, Entry
-from layerzero.notations.shape import fit, kind_of, unknown_key
+from layerzero.notations.shape import MEANT, fit, kind_of, unknown_key
 from layerzero.notations.words import Words
 from layerzero.notations.yaml_tree import Mapping, Scalar, Sequence, Tree, read_tree
 from layerzero.syntax import nodes
@@ -65,7 +65,7 @@ class _Document:
 
     def _is_policy(self, tree: Mapping) -> bool:
         """Whether any key is one of a policy, or nearly."""
-        return any(name in _KNOWN or suggest(name, _KNOWN) for name in tree.keys)
+        return any(name in _KNOWN or MEANT.get(name) in _KNOWN or suggest(name, _KNOWN) for name in tree.keys)
 
     def _version(self, tree: Mapping) -> None:
         item = tree.items.get("version")
@@ -134,6 +134,9 @@ def _comments(source: Source, tree: Tree) -> Iterator[nodes.Comment]:
     for start, end in [*sorted(_scalars(tree)), (len(text), len(text))]:
         while (sign := text.find("#", at, start)) >= 0:
             stop = min((found for mark in "\r\n" if (found := text.find(mark, sign)) >= 0), default=len(text))
+            if sign and not text[sign - 1].isspace():  # a part of an anchor's name
+                at = sign + 1
+                continue
             line = text[text.rfind("\n", 0, sign) + 1 : sign]
             written = text[sign:stop].rstrip()
             yield nodes.Comment(written, bool(line.strip()), span=Span(source, sign, sign + len(written)))
@@ -142,9 +145,12 @@ def _comments(source: Source, tree: Tree) -> Iterator[nodes.Comment]:
 
 
 def _scalars(tree: Tree) -> Iterator[tuple[int, int]]:
-    waiting = [tree]
+    waiting, seen = [tree], set[int]()
     while waiting:
         one = waiting.pop()
+        if id(one) in seen:  # an alias
+            continue
+        seen.add(id(one))
         match one:
             case Scalar():
                 yield one.span.start, one.span.end

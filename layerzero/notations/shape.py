@@ -13,6 +13,10 @@ from layerzero.syntax.suggest import did_you_mean, suggest
 
 _KINDS: dict[type, str] = {bool: "a bool", int: "an int", float: "a number", str: "a text"}
 
+# Keys that people write for another, too far from it to be taken for a slip.
+MEANT = {"deny": "denies", "kernel": "backend", "kernels": "backends", "backend": "kernel", "when": "condition"}
+MEANT |= {"if": "condition", "op": "operator", "factor": "boost_factor", "boost": "boost_factor", "reason": "because"}
+
 
 def fit(model: type[BaseModel], tree: Tree, what: str) -> tuple[Mapping | None, list[Diagnostic]]:
     """The entry without the keys that are wrong, and a finding for each of them; None where it is no mapping.
@@ -37,7 +41,9 @@ def fit(model: type[BaseModel], tree: Tree, what: str) -> tuple[Mapping | None, 
 def unknown_key(key: Scalar, known: Iterable[str], where: str) -> Diagnostic:
     """A misspelt key must never be ignored: without its condition a rule would match everything."""
     names = list(known)
-    help = did_you_mean(key.text, names) or f"known: {', '.join(f'`{name}`' for name in names)}"
+    meant = MEANT.get(key.text)
+    near = f"did you mean `{meant}`?" if meant in names else did_you_mean(key.text, names)
+    help = near or f"known: {', '.join(f'`{name}`' for name in names)}"
     return Diagnostic("LZ106", f"unknown key `{key.text}` of {where}", key.inner, help=help)
 
 

@@ -1,16 +1,16 @@
 """Text -> a tree of mappings, lists and scalars that know where they stand; or what is wrong with the YAML.
 
-The reader takes the plain part of YAML 1.2: anchors, aliases, tags, merge keys and further documents are refused, so
-a file says what it shows, and no small file can stand for a large one. Only `true` and `false` are bools; `yes`,
-`on`, `010` and `12:30` stay what they look like.
+The reader takes the plain part of YAML 1.2: tags, merge keys and further documents are refused, and what aliases stand
+for counts in full, so that no small file is a large one. Only `true` and `false` are bools; `yes`, `on`, `010` and
+`12:30` stay what they look like.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Any, NoReturn, assert_never
 
 import yaml
 
@@ -97,11 +97,19 @@ def read_tree(source: Source) -> tuple[Tree | None, list[Diagnostic]]:
     refused = _refuse(source)
     if refused is not None:
         return None, [refused]
-    reader = _Reader(source)
-    try:
-        return reader.read(), reader.findings
-    except _Stop as stop:
-        return None, [*reader.findings, stop.finding]
+    # libyaml is 15 times as fast. Where it finds a fault, PyYAML's own parser has the last word, so that messages do
+    # not depend on how PyYAML was built.
+    for loader in (getattr(yaml, "CSafeLoader", None), yaml.SafeLoader):
+        reader = _Reader(source)
+        try:
+            if loader is not None:
+                return reader.read(yaml.parse(_without_mark(source.text), Loader=loader)), reader.findings
+        except _Stop as stop:
+            return None, [*reader.findings, stop.finding]
+        except yaml.YAMLError as error:
+            if loader is yaml.SafeLoader:
+                return None, [*reader.findings, _fault(source, error)]
+    raise AssertionError("the last loader returns")
 
 
 def _refuse(source: Source) -> Diagnostic | None:
@@ -132,22 +140,24 @@ class _Reader:
         self._open: list[tuple[Mapping | Sequence, Scalar | None]] = []  # with the key that waits for its value
         self._root: Tree | None = None
         self._entries = 0
+        self._anchors: dict[str, Tree] = {}
+        self._depths: dict[int, int] = {}  # id of a tree -> lists and mappings inside each other
+        self._shift = len(source.text) - len(_without_mark(source.text))
 
-    def read(self) -> Tree | None:
+    def read(self, events: Iterable[Any]) -> Tree | None:
+        # Event by event: what nests too deep ends the reading before the parser has seen all of it.
         documents = 0
-        for event in _events(self.source):
+        for event in events:
             match event:
                 case yaml.DocumentStartEvent():
                     documents += 1
                     if documents > 1:
                         self._stop("LZ105", "a policy is one YAML document", event, "split the file at `---`")
                 case yaml.AliasEvent():
-                    self._refuse_alias(event, "alias")
-                    self._put(Scalar("", True, self._span(event)))
+                    self._put(self._aliased(event))
                 case yaml.ScalarEvent():
-                    self._plain(event)
                     quoted = event.style not in (None, "")
-                    self._put(Scalar(event.value, quoted, self._span(event)))
+                    self._put(self._noted(event, Scalar(event.value, quoted, self._span(event))))
                 case yaml.MappingStartEvent():
                     self._begin(event, Mapping(self._span(event)))
                 case yaml.SequenceStartEvent():
@@ -159,8 +169,7 @@ class _Reader:
         return self._root
 
     def _begin(self, event: Any, tree: Mapping | Sequence) -> None:
-        self._plain(event)
-        self._put(tree)
+        self._put(self._noted(event, tree))
         if len(self._open) >= MAX_DEPTH:
             self._stop("LZ003", f"lists and mappings nest deeper than {MAX_DEPTH}", event)
         self._open.append((tree, None))
@@ -175,11 +184,13 @@ class _Reader:
         elif isinstance(tree, Sequence) and tree.items:
             last = tree.items[-1]
         # The parser ends a block where the next one begins; what people see ends with its last value.
-        end = event.end_mark.index
+        end = event.end_mark.index + self._shift
         written = self.source.text[tree.span.start : tree.span.start + 1]
         if written not in "{[" and last is not None:
             end = last.span.end
         tree.span = Span(self.source, tree.span.start, max(end, tree.span.start))
+        inside = tree.items.values() if isinstance(tree, Mapping) else tree.items
+        self._depths[id(tree)] = 1 + max((self._depth(item) for item in inside), default=0)
 
     def _put(self, tree: Tree) -> None:
         self._entries += 1
@@ -215,56 +226,76 @@ class _Reader:
         parent.keys.setdefault(tree.text, tree)
         return tree
 
-    def _plain(self, event: Any) -> None:
-        """Report an anchor or tag on a node; the node itself is read."""
+    def _noted(self, event: Any, tree: Tree) -> Tree:
+        """The tree, kept under its anchor; a tag is reported, and what it stands on is read."""
         if event.anchor is not None:
-            self._refuse_alias(event, "anchor")
+            self._anchors[event.anchor] = tree
         if event.tag is not None:
             self.findings.append(
                 Diagnostic("LZ105", f"the tag `{event.tag}` is not read", self._span(event), help="remove it")
             )
+        return tree
 
-    def _refuse_alias(self, event: Any, what: str) -> None:
-        sign = "*" if what == "alias" else "&"
-        message = f"the {what} `{sign}{event.anchor}` is not read"
-        help = "write the value out, or use `.lzp`, where `define` names a condition"
-        self.findings.append(Diagnostic("LZ105", message, self._span(event), help=help))
+    def _aliased(self, event: Any) -> Tree:
+        """What an alias stands for, counted as if it were written here."""
+        tree = self._anchors.get(event.anchor)
+        if tree is None:
+            self._stop("LZ104", f"nothing above is called `&{event.anchor}`", event)
+        elif any(tree is one for one, _ in self._open):
+            self._stop("LZ105", f"`*{event.anchor}` stands inside of what it means", event)
+        elif len(self._open) + self._depth(tree) > MAX_DEPTH:
+            self._stop("LZ003", f"lists and mappings nest deeper than {MAX_DEPTH}", event)
+        self._entries += _size(tree, MAX_ENTRIES - self._entries)
+        return tree
 
-    def _stop(self, code: str, message: str, event: Any, help: str = "") -> None:
+    def _depth(self, tree: Tree) -> int:
+        return self._depths.get(id(tree), 0)
+
+    def _stop(self, code: str, message: str, event: Any, help: str = "") -> NoReturn:
         span = self._span(event)
         raise _Stop(Diagnostic(code, message, Span(self.source, span.start, min(span.start + 3, span.end)), help=help))
 
     def _span(self, event: Any) -> Span:
         """Where an event stands; a block scalar without the empty lines behind it."""
-        start, end = event.start_mark.index, event.end_mark.index
+        start, end = event.start_mark.index + self._shift, event.end_mark.index + self._shift
         text = self.source.text
         while end > start and text[end - 1] in " \t\r\n":
             end -= 1
         return Span(self.source, start, end)
 
 
-def _events(source: Source) -> Iterator[Any]:
-    """Every event of the text. libyaml is 15 times as fast; where it refuses, PyYAML's own parser has the last word,
-    so that messages do not depend on how PyYAML was built."""
-    if hasattr(yaml, "CSafeLoader"):
-        try:
-            yield from list(yaml.parse(source.text, Loader=yaml.CSafeLoader))
-            return
-        except yaml.YAMLError:
-            pass
-    try:
-        yield from yaml.parse(source.text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        raise _Stop(_syntax(source, error)) from None
-    except yaml.reader.ReaderError as error:
-        at = error.position
-        message = f"the character U+{error.character:04X} may not stand in YAML"
-        raise _Stop(Diagnostic("LZ104", message, Span(source, at, at + 1), help="remove it")) from None
+def _without_mark(text: str) -> str:
+    """Without a byte order mark, which the parsers count differently."""
+    return text.removeprefix("\ufeff")
+
+
+def _size(tree: Tree, most: int) -> int:
+    """The keys and values in a tree, aliases in full; counting ends soon after `most`."""
+    count, waiting = 0, [tree]
+    while waiting and count <= most:
+        one = waiting.pop()
+        count += 1
+        if isinstance(one, Mapping):
+            count += len(one.keys)
+            waiting.extend(one.items.values())
+        elif isinstance(one, Sequence):
+            waiting.extend(one.items)
+    return count
+
+
+def _fault(source: Source, error: yaml.YAMLError) -> Diagnostic:
+    if isinstance(error, yaml.MarkedYAMLError):
+        return _syntax(source, error)
+    at = getattr(error, "position", 0) + len(source.text) - len(_without_mark(source.text))
+    character = getattr(error, "character", 0)
+    message = f"the character U+{character:04X} may not stand in YAML"
+    return Diagnostic("LZ104", message, Span(source, at, min(at + 1, len(source.text))), help="remove it")
 
 
 def _syntax(source: Source, error: yaml.MarkedYAMLError) -> Diagnostic:
     mark = error.problem_mark or error.context_mark
-    at = min(mark.index if mark is not None else 0, len(source.text))
+    shift = len(source.text) - len(_without_mark(source.text))
+    at = min(mark.index + shift if mark is not None else 0, len(source.text))
     problem = error.problem or "this is not YAML"
     message, help = problem, ""
     for part, ours, way_out in _MESSAGES:
@@ -272,8 +303,8 @@ def _syntax(source: Source, error: yaml.MarkedYAMLError) -> Diagnostic:
             message, help = ours, way_out
             break
     labels: tuple[Label, ...] = ()
-    if error.context_mark is not None and error.context_mark.index != at and error.context:
-        began = Span(source, error.context_mark.index, error.context_mark.index + 1)
+    if error.context_mark is not None and error.context_mark.index + shift != at and error.context:
+        began = Span(source, error.context_mark.index + shift, error.context_mark.index + shift + 1)
         labels = (Label(began, next((ours for part, ours in _CONTEXTS if part in error.context), error.context)),)
     return Diagnostic("LZ104", message, Span(source, at, min(at + 1, len(source.text))), help=help, labels=labels)
 

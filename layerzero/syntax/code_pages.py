@@ -77,9 +77,9 @@ PAGES: dict[str, Page] = {
         "yaml",
     ),
     "LZ105": Page(
-        "A policy says what it shows. Anchors and aliases can make a small file stand for a very large one, tags can name "
-        "code, and of several documents a reader may see only the first. In `.lzp`, `define` gives a condition a name.",
-        'denies:\n  - operation: "*"\n    backend: "torch_sdpa"\n    condition: &big "batch > 32"',
+        "A policy says what it shows: a tag can name code, of several documents a reader may see only the first, and an "
+        "alias inside of what it means has no end. Other aliases are read, and count in full for the limits.",
+        'denies:\n  - operation: "*"\n    backend: "torch_sdpa"\n    condition: !!python/name:os.system "batch > 32"',
         'denies:\n  - operation: "*"\n    backend: "torch_sdpa"\n    condition: "batch > 32"',
         "yaml",
     ),

@@ -34,7 +34,7 @@ _TABLE: tuple[Code, ...] = (
     Code("LZ103", "reserved_word", "error", "a reserved word is used as a name without backquotes"),
     # 104 to 110: YAML policies (layerzero/notations)
     Code("LZ104", "yaml_syntax", "error", "the text is not YAML"),
-    Code("LZ105", "yaml_feature", "error", "the YAML has anchors, tags or several documents, which are not read"),
+    Code("LZ105", "yaml_feature", "error", "the YAML has a tag, several documents or an alias inside of what it means"),
     Code("LZ106", "unknown_key", "error", "a key of a YAML policy is not one that has a meaning there"),
     Code("LZ107", "missing_key", "error", "an entry of a YAML policy lacks a key that it needs"),
     Code("LZ108", "repeated_key", "error", "a key stands twice in one mapping"),
