@@ -17,7 +17,6 @@ from layerzero.dispatch.registry import BackendRegistry, KernelRegistry
 from layerzero.errors import ArgumentError, KernelCallError, UnknownNameError
 from layerzero.runtime.policy import Policy
 from layerzero.semantics.context import read_scope
-from layerzero.syntax.source import Source
 from layerzero.syntax.suggest import did_you_mean
 
 Spec = str | KernelInfo | SelectedKernel
