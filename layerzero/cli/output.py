@@ -14,7 +14,7 @@ from layerzero.errors import PolicyError
 if TYPE_CHECKING:
     from layerzero.syntax.diagnostics import Diagnostic
 
-UNREADABLE = "LZ001"
+UNREADABLE = ("LZ001", "LZ008")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def counted(number: int, noun: str) -> str:
 
 def code_of(findings: Sequence[Diagnostic]) -> int:
     """Warnings count; a file that cannot be read is not a finding about a policy."""
-    if any(finding.code == UNREADABLE for finding in findings):
+    if any(finding.code in UNREADABLE for finding in findings):
         return 2
     return 1 if findings else 0
 
