@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 from layerzero.notations import rules
 from layerzero.notations.models import DISPATCH_SECTION, HEADER, POLICY_SECTIONS, VERSIONS, Choice, Entry
-from layerzero.notations.shape import MEANT, fit, kind_of, unknown_key
+from layerzero.notations.shape import fit, is_meant, kind_of, unknown_key
 from layerzero.notations.words import Words
 from layerzero.notations.yaml_tree import Mapping, Scalar, Sequence, Tree, read_tree
 from layerzero.syntax import nodes
 from layerzero.syntax.diagnostics import Diagnostic, Label
 from layerzero.syntax.limits import MAX_DIAGNOSTICS
 from layerzero.syntax.source import Source, Span
-from layerzero.syntax.suggest import suggest
 
 _KNOWN = (*HEADER, *POLICY_SECTIONS, DISPATCH_SECTION)
 _SHAPE = "with `version` and some of `locks`, `allows`, `denies`, `boosts`, or with `rules`"
@@ -65,7 +64,7 @@ class _Document:
 
     def _is_policy(self, tree: Mapping) -> bool:
         """Whether any key is one of a policy, or nearly."""
-        return any(name in _KNOWN or MEANT.get(name) in _KNOWN or suggest(name, _KNOWN) for name in tree.keys)
+        return any(name in _KNOWN or is_meant(name, _KNOWN) for name in tree.keys)
 
     def _version(self, tree: Mapping) -> None:
         item = tree.items.get("version")

@@ -10,12 +10,12 @@ from typing import Literal as OneOf, cast
 from layerzero.notations import conditions
 from layerzero.notations.conditions import Say
 from layerzero.notations.models import Test
-from layerzero.notations.shape import fit, missing_key
+from layerzero.notations.shape import fit, is_meant, missing_key
 from layerzero.notations.words import Words
 from layerzero.notations.yaml_tree import Mapping, Scalar, Sequence, Tree
 from layerzero.syntax import nodes
 from layerzero.syntax.diagnostics import Diagnostic, Label
-from layerzero.syntax.suggest import did_you_mean, suggest
+from layerzero.syntax.suggest import did_you_mean
 
 EVERY = "*"
 Preference = OneOf["lock", "allow", "deny", "boost"]
@@ -86,7 +86,7 @@ def _target(kind: Preference, tree: Mapping, say: Say) -> nodes.Target | None:
                        help="keep one of them", labels=also))  # fmt: skip
         return None
     if one is None and many is None:
-        if not any(suggest(key, ("backend", "backends")) for key in tree.left_out):  # else it is said already
+        if not any(is_meant(key, ("backend", "backends")) for key in tree.left_out):  # else it is said already
             say(missing_key(tree, "backend", 'a backend as in "flashinfer"; `backends` is a list of them', f"a {kind}"))
         return None
     if many is None:

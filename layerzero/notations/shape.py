@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from pydantic import BaseModel, ValidationError
 
@@ -36,6 +36,11 @@ def fit(model: type[BaseModel], tree: Tree, what: str) -> tuple[Mapping | None, 
         found = dict(_findings(model, tree, what, error))
         return tree.without(found), list(found.values())
     return tree, []
+
+
+def is_meant(word: str, names: Collection[str]) -> bool:
+    """Whether a key that has no meaning was probably to be one of these."""
+    return MEANT.get(word) in names or bool(suggest(word, names))
 
 
 def unknown_key(key: Scalar, known: Iterable[str], where: str) -> Diagnostic:
@@ -75,7 +80,7 @@ def _findings(
         if problem["type"] == "extra_forbidden":
             yield key, unknown_key(tree.keys[key], _keys(model), what)
         elif problem["type"] == "missing":
-            if any(suggest(unknown, [key]) for unknown in tree.keys if unknown not in _keys(model)):
+            if any(is_meant(unknown, [key]) for unknown in tree.keys if unknown not in _keys(model)):
                 continue  # it is there, misspelt
             yield key, missing_key(tree, key, _wanted(model, key), what)
         else:
