@@ -16,7 +16,8 @@ NAMES = {
     "calls": "attention paged_attention rms_norm layer_norm group_norm rope alibi swiglu gelu silu "
     "sample_topk sample_topp sample_greedy",
     "selection": "select explain which list_kernels validate dry_run trace",
-    "policy": "configure context pin using lock unlock prefer disabled enable register_kernel status doctor log_decisions",
+    "policy": "configure context pin using lock unlock prefer disabled enable register_kernel status doctor "
+    "log_decisions",
     "experiments": "request outcome experiment_status share_experiments resume_arm",
     "types": "Context Decision KernelInfo Policy SelectedKernel",
     "errors": "LayerZeroError ArgumentError ContextError UnknownNameError PolicyError NoKernelError KernelCallError "

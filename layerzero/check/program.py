@@ -308,6 +308,13 @@ class Program:
 
         return program_digest(self)
 
+    @cached_property
+    def operation_digests(self) -> Mapping[str, str]:
+        """Operation -> digest of all that can change a decision of it."""
+        from layerzero.check.digest import operation_digests
+
+        return operation_digests(self)
+
     def kernels_for(self, operation: str) -> tuple[Kernel, ...]:
         """The candidates of an operation, by id."""
         return self._candidates.get(operation, ())

@@ -12,12 +12,13 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
-from typing import NoReturn, Protocol, cast
+from typing import NoReturn, Protocol, TextIO, cast
 
 from layerzero import __version__
 from layerzero.cli.output import report, style
+from layerzero.cli.shown import Shown
 from layerzero.errors import LayerZeroError, PolicyError
 
 # Each is a module of this package with `add_arguments` and `run`; only the one that is asked for is imported.
@@ -57,6 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         gc.set_threshold(200_000, 20, 20)  # a short process that builds large trees gains a tenth
     _accept_any_text()
+    with redirect_stdout(cast(TextIO, Shown(sys.stdout))), redirect_stderr(cast(TextIO, Shown(sys.stderr))):
+        return _guarded(words)
+
+
+def _guarded(words: list[str]) -> int:
     debug = "--debug" in words
     try:
         code = _run(words)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from layerzero.cli.output import Style, code_of, counted, print_findings, print_json, style
 from layerzero.cli.programs import add_json
+from layerzero.cli.shown import print_document
 from layerzero.errors import ArgumentError
 from layerzero.syntax.diagnostics import Diagnostic
 from layerzero.syntax.formatter import format_source
@@ -128,7 +129,7 @@ def _filter(args: argparse.Namespace) -> int:
     elif args.diff:
         print("\n".join(_diff(one, style())), end="\n" if one.changed else "")
     elif not args.check:
-        print(one.after, end="")
+        print_document(one.after)
     return int(one.changed and (args.check or args.diff))
 
 

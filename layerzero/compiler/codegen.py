@@ -56,9 +56,7 @@ def source_of(form: OperationForm) -> str:
 
 
 class _Function:
-    def __init__(
-        self, form: OperationForm, constants: Constants, region: bool = False, each: Each = at_once
-    ) -> None:
+    def __init__(self, form: OperationForm, constants: Constants, region: bool = False, each: Each = at_once) -> None:
         self.form, self.constants, self.region, self.each = form, constants, region, each
         known = {load.name for load in form.loads if load.needed or _is_constant(form, load)}
         may_be_nan = {load.name for load in form.loads if _may_be_nan(load)}

@@ -124,9 +124,7 @@ def read_material(material: Material) -> Checked:
 
 def adopt(program: Program, registered: frozenset[str]) -> Program:
     """The program, in which registered kernels have their functions for adapters."""
-    adopted = {
-        name: replace(program.kernels[name], adapter=CALLABLE) for name in registered if name in program.kernels
-    }
+    adopted = {name: replace(program.kernels[name], adapter=CALLABLE) for name in registered if name in program.kernels}
     return replace(program, kernels={**program.kernels, **adopted}) if adopted else program
 
 

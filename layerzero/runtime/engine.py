@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from layerzero.check.expressions import Value
+from layerzero.check.program import Layer
 from layerzero.errors import PolicyError
 from layerzero.runtime.building import Builder, InProcess, Loaded, Material
 from layerzero.runtime.failures import Failure, WatchStatus
@@ -327,11 +328,15 @@ class Engine:
                     "this policy has no file or text, so rules and kernels of calls cannot be added to it"
                 )
             return Loaded(material, Vocabulary.of(policy.program), lambda: policy.program, policy.files)
-        wanted = material.of_policy(policy.origin)
-        if not material.runtime and not material.catalogs:  # nothing is added: what was checked already serves
-            return Loaded(wanted, Vocabulary.of(policy.program), lambda: policy.program, policy.files)
-        read = Loaded(policy.origin, Vocabulary.of(policy.program), lambda: policy.program, policy.files)
-        return self.builder.revise(read, wanted)
+        wanted, snapshot = material.of_policy(policy.origin), policy.snapshot
+        read = Loaded(
+            wanted, snapshot.vocabulary, lambda: policy.program, policy.files, policy.warnings, snapshot.own_texts
+        )
+        # What `configure` returned may have been checked with rules of calls that have been taken back since.
+        added = (*material.catalogs, *material.runtime, *(t for t in snapshot.texts if t.layer is Layer.RUNTIME))
+        if not added:  # what was checked already serves
+            return read
+        return self.builder.revise(replace(read, material=policy.origin), wanted)
 
     def _build(self, inputs: Inputs, epoch: int) -> Snapshot:
         loaded = inputs.loaded

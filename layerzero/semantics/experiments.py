@@ -40,9 +40,7 @@ def stopped_notes(program: Program, environment: Environment, given: Mapping[str
             continue
         why = environment.stop_reasons.get((name, arm))
         goes_on = "control" if any(one.name == "control" for one in experiment.arms) else "one that is not enrolled"
-        notes.append(
-            f"arm `{arm}` of `{name}` was stopped{f' by {why}' if why else ''}: the call goes on as {goes_on}"
-        )
+        notes.append(f"arm `{arm}` of `{name}` was stopped{f' by {why}' if why else ''}: the call goes on as {goes_on}")
     return notes
 
 

@@ -77,8 +77,8 @@ PAGES: dict[str, Page] = {
         "yaml",
     ),
     "LZ105": Page(
-        "A policy says what it shows: a tag can name code, of several documents a reader may see only the first, and an "
-        "alias inside of what it means has no end. Other aliases are read, and count in full for the limits.",
+        "A policy says what it shows: a tag can name code, of several documents a reader may see only the first, and "
+        "an alias inside of what it means has no end. Other aliases are read, and count in full for the limits.",
         'denies:\n  - operation: "*"\n    backend: "torch_sdpa"\n    condition: !!python/name:os.system "batch > 32"',
         'denies:\n  - operation: "*"\n    backend: "torch_sdpa"\n    condition: "batch > 32"',
         "yaml",
@@ -90,7 +90,7 @@ PAGES: dict[str, Page] = {
         "yaml",
     ),
     "LZ107": Page(
-        "Without the key it is not clear what the entry is for. For every operation write `operation: \"*\"`.",
+        'Without the key it is not clear what the entry is for. For every operation write `operation: "*"`.',
         'denies:\n  - backend: "torch_sdpa"',
         'denies:\n  - operation: "*"\n    backend: "torch_sdpa"',
         "yaml",
@@ -109,7 +109,8 @@ PAGES: dict[str, Page] = {
         "yaml",
     ),
     "LZ110": Page(
-        "The operators are those of the language: `==`, `!=`, `<`, `<=`, `>`, `>=`, `in`, `not in`, `like`, `not like`.",
+        "The operators are those of the language: `==`, `!=`, `<`, `<=`, `>`, `>=`, `in`, `not in`, `like`, "
+        "`not like`.",
         'rules:\n  - operation: "attention"\n    conditions: [{field: batch, operator: "=>", value: 32}]\n'
         '    kernel: "flash_attn"',
         'rules:\n  - operation: "attention"\n    conditions: [{field: batch, operator: ">=", value: 32}]\n'
@@ -156,7 +157,8 @@ PAGES: dict[str, Page] = {
     "LZ208": Page(
         "`by` names a rule by its `as`; a name that no rule has can never be confirmed.",
         'test "t" {\n  given silu, h100, dtype = bf16, rows = 1\n  expect by pin\n}',
-        'lock reference.silu for silu as pin\ntest "t" {\n  given silu, h100, dtype = bf16, rows = 1\n  expect by pin\n}',
+        "lock reference.silu for silu as pin\n"
+        'test "t" {\n  given silu, h100, dtype = bf16, rows = 1\n  expect by pin\n}',
     ),
     "LZ209": Page(
         "An arm is named with its experiment, `experiment.arm`, and both must exist.",

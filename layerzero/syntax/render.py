@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from layerzero.syntax.diagnostics import Diagnostic
 from layerzero.syntax.limits import MAX_DIAGNOSTICS
 from layerzero.syntax.source import Span
+from layerzero.syntax.visible import visible
 
 _TAB = 4
 _WIDEST = 120  # columns of a source line that are shown, around the caret
@@ -34,7 +35,7 @@ def _one(item: Diagnostic, color: bool) -> str:
     bar = paint("frame", f" {'':{gutter}} |")
 
     lines = [paint(item.severity, f"{item.severity}[{item.code}]") + paint("strong", f": {_visible(item.message)}")]
-    lines.append(f" {'':{gutter}}{paint('frame', '-->')} {item.span}")
+    lines.append(f" {'':{gutter}}{paint('frame', '-->')} {visible(str(item.span))}")
     lines.append(bar)
     marks = [(item.span, item.label, "^"), *((label.span, label.text, "-") for label in others)]
     above = 0
@@ -45,7 +46,7 @@ def _one(item: Diagnostic, color: bool) -> str:
         here = [mark for mark in marks if mark[0].line == number]
         lines.extend(_frame(number, here, gutter, item.severity, paint))
     for label in elsewhere:
-        lines.append(f" {'':{gutter}}{paint('frame', ':::')} {label.span}")
+        lines.append(f" {'':{gutter}}{paint('frame', ':::')} {visible(str(label.span))}")
         lines.extend(_frame(label.span.line, [(label.span, label.text, "-")], gutter, item.severity, paint))
     if item.help:
         lines.append(f" {'':{gutter}} = {paint('strong', 'help')}: {_visible(item.help)}")
@@ -102,13 +103,13 @@ def _columns(raw: str) -> tuple[str, list[int]]:
 
 
 def _width(character: str) -> int:
-    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
 
 
 def _visible(text: str) -> str:
-    """Control characters would move the cursor; they are shown as one sign each."""
+    """Control characters would move the cursor, bidirectional marks reorder the line: shown as one sign each."""
     if text.isprintable():
         return text
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in text)

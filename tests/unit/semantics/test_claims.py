@@ -122,7 +122,7 @@ def test_a_whenever_of_a_view_stays_inside_it() -> None:
 
 
 def test_narrow_regions_are_found() -> None:
-    found = result("whenever o when n == 63 and m in 40..41 and kind like \"acme*\" expect k.b")
+    found = result('whenever o when n == 63 and m in 40..41 and kind like "acme*" expect k.b')
     assert found.verdict == "failed"
 
 

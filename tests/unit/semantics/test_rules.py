@@ -343,8 +343,10 @@ def test_only_orders_of_the_highest_rank_count() -> None:
 
 
 def test_orders_that_agree_are_asked_one_after_the_other() -> None:
-    for text in ("order {k.b, j.c} > * for o as one order j.c > k.b for o as two",
-                 "order j.c > k.b for o as two order {k.b, j.c} > * for o as one"):
+    for text in (
+        "order {k.b, j.c} > * for o as one order j.c > k.b for o as two",
+        "order j.c > k.b for o as two order {k.b, j.c} > * for o as one",
+    ):
         proof = proof_of(text)
         assert (proof.kernel, proof.ordered_by) == ("j.c", ("one", "two"))
 
@@ -464,7 +466,10 @@ def test_the_order_of_statements_does_not_matter() -> None:
 
 
 def test_nothing_in_a_program_has_an_order_that_matters() -> None:
-    text = HEAD + ARMS + """
+    text = (
+        HEAD
+        + ARMS
+        + """
     lock {k.a, k.b} for o when n > 3 as one else choose lock {k.b, j} for o when n > 5 as two else choose
     allow {k, j} for o when n < 9 as three allow ref for o as four
     deny * for o when kernel.fast and n == 4 as five deny j for o.low as six
@@ -472,6 +477,7 @@ def test_nothing_in_a_program_has_an_order_that_matters() -> None:
     order {k.b, j.c} > * for o when n > 1 as ten order j.c > k.b for o when n > 7 as eleven
     quarantine k.a for o when flag as twelve quarantine ref.o as thirteen
     """
+    )
     made, shuffle = program(text), random.Random(7).shuffle
     contexts = [{"operation": "o", "n": n, "flag": flag} for n in (*range(11), None) for flag in (True, False, None)]
     for _ in range(5):
