@@ -67,8 +67,8 @@ PAGES: dict[str, Page] = {
         "field `max`: int",
     ),
     "LZ008": Page(
-        'YAML policies are read with PyYAML and pydantic, which the extra `live` brings: `pip install "layerzero[live]"`. '
-        "`.lzp` files need neither."
+        "YAML policies are read with PyYAML and pydantic, which the extra `live` brings: "
+        '`pip install "layerzero[live]"`. `.lzp` files need neither.'
     ),
     "LZ104": Page(
         "The file cannot be read as YAML, so none of its rules is known.",
