@@ -20,7 +20,7 @@ _API = (
     *("select", "explain", "which", "list_kernels", "validate", "dry_run", "trace"),
     *("configure", "context", "pin", "using", "lock", "unlock", "prefer", "disabled", "enable"),
     *("request", "outcome", "experiment_status", "share_experiments", "resume_arm"),
-    *("register_kernel", "status", "doctor", "log_decisions"),
+    *("register_kernel", "configure_breakers", "status", "doctor", "log_decisions"),
 )
 _ERRORS = (
     *("LayerZeroError", "ArgumentError", "ContextError", "UnknownNameError", "PolicyError"),

@@ -37,7 +37,7 @@ from layerzero.operations import (
 )
 from layerzero.operations.device import present_devices
 from layerzero.runtime import ambient
-from layerzero.runtime.breakers import Breakers
+from layerzero.runtime.breakers import Breakers, BreakerSettings
 from layerzero.runtime.decision import Decision
 from layerzero.runtime.decision_log import DecisionLog, Mode
 from layerzero.runtime.engine import Engine, Status
@@ -507,6 +507,21 @@ def status() -> Status:
     return replace(_engine.status(), dropped_records=_logs.dropped)
 
 
+def configure_breakers(failures: int = 3, cool_down: float = 30.0, nan_rate: float = 0.0) -> None:
+    """When a kernel that fails is taken out of decisions, from now on; what is open stays open.
+
+    Args:
+        failures: In a row, per kernel and device.
+        cool_down: Seconds until one call tries the kernel again.
+        nan_rate: The share of calls whose result is searched for NaN, which waits for the device; NaN where the
+            reference has none counts as a failure of the call. 0 searches none.
+
+    Raises:
+        ArgumentError: A number outside its range.
+    """
+    _dispatcher.configure_breakers(BreakerSettings(failures, cool_down, nan_rate))
+
+
 def doctor() -> Doctor:
     """What was found on this machine and what of it is wrong: `.healthy`, `.findings`, `str()` for people.
 
@@ -540,6 +555,7 @@ __all__ = [
     "alibi",
     "attention",
     "configure",
+    "configure_breakers",
     "context",
     "disabled",
     "doctor",

@@ -16,8 +16,8 @@ NAMES = {
     "calls": "attention paged_attention rms_norm layer_norm group_norm rope alibi swiglu gelu silu "
     "sample_topk sample_topp sample_greedy",
     "selection": "select explain which list_kernels validate dry_run trace",
-    "policy": "configure context pin using lock unlock prefer disabled enable register_kernel status doctor "
-    "log_decisions",
+    "policy": "configure context pin using lock unlock prefer disabled enable register_kernel configure_breakers "
+    "status doctor log_decisions",
     "experiments": "request outcome experiment_status share_experiments resume_arm",
     "types": "Context Decision KernelInfo Policy SelectedKernel",
     "errors": "LayerZeroError ArgumentError ContextError UnknownNameError PolicyError NoKernelError KernelCallError "
@@ -82,6 +82,7 @@ lz.pin()
 lz.register_kernel(function, catalog=text)
 lz.request(request_id="r-1")
 lz.outcome(request_id="r-1", latency_ms=12.5, error=False)
+lz.configure_breakers(failures=3, cool_down=30.0, nan_rate=0.001)
 lz.doctor()
 lz.log_decisions("decisions.jsonl", mode="distinct")
 lz.status()

@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from layerzero.check.expressions import AttributeValue, Expression, Not, Or, walk
+from layerzero.check.expressions import AttributeValue, Expression, FieldValue, Not, Or, walk
 from layerzero.check.program import Kernel, Operation, PackageLine, Program, Requirement, Rule
 from layerzero.compiler.assume import unknown_only_by_package
 from layerzero.compiler.context_fields import Fields
@@ -118,10 +118,19 @@ class _Lowering:
         if views:
             wanted.append(self.pool.any_of(tuple(self.pool.truth(self.views[view], TRUE) for view in views)))
         wanted.extend(self.served(kernel, feature) for feature in self.not_demanded)
+        wanted.extend(self.elsewhere(device) for device in self.environment.breaker_devices(kernel.id))
         return self.pool.all_of(tuple(wanted))
 
+    def elsewhere(self, device: str) -> Id:
+        """The call is not on this device, where a kernel's breaker is open."""
+        field = self.program.fields.get("device")
+        if field is None:
+            return self.pool.true
+        here = self.specialiser.term(FieldValue("device", field.type, span=field.span))
+        return self.pool.truth(self.pool.compare("==", here, self.pool.constant(device)), FALSE | UNKNOWN)
+
     def present(self, kernel: Kernel) -> bool:
-        """Packages, adapter and breaker: known before any call."""
+        """Packages, adapter and a breaker that is open on every device: known before any call."""
         machine = self.environment
         if kernel.id in machine.open_breakers or not all(_accepted(line, machine) for line in kernel.packages):
             return False

@@ -16,11 +16,12 @@ from typing import Any
 from layerzero.backends.machine import Adapter, ThisMachine
 from layerzero.check.expressions import Value
 from layerzero.check.program import Scope
+from layerzero.dispatch.nan_check import NanCheck, NanResultError
 from layerzero.dispatch.trace import RECORDS, CallRecord
 from layerzero.errors import KernelCallError, LayerZeroError, NoKernelError
 from layerzero.operations.call import Call
 from layerzero.runtime import ambient
-from layerzero.runtime.breakers import Breakers
+from layerzero.runtime.breakers import Breakers, BreakerSettings
 from layerzero.runtime.decision import Decision
 from layerzero.runtime.engine import Engine
 from layerzero.runtime.once import Once
@@ -46,6 +47,12 @@ class Dispatcher:
         self._machine = machine
         self._changing_sinks = threading.Lock()
         self._said = Once()
+        self._nan_check = NanCheck.of(breakers.settings.nan_rate, self.adapter)
+
+    def configure_breakers(self, settings: BreakerSettings) -> None:
+        """Other bounds for the breakers from now on, and how many results are searched for NaN."""
+        self.breakers.settings = settings
+        self._nan_check = NanCheck.of(settings.nan_rate, self.adapter)
 
     def call(self, request: Call, scope: Scope | None = None) -> Any:
         """Run the kernel that the policy chooses for a call; a `scope` with a view asserts the view.
@@ -54,7 +61,9 @@ class Dispatcher:
             NoKernelError: No kernel may serve it; the exception carries the decision.
             KernelCallError: The chosen kernel's function cannot be loaded.
         """
-        decision = self.decide(scope or Scope(request.operation), request.context)
+        decision = self._decide(scope or Scope(request.operation), request.context)
+        if self.breakers.open and decision.kernel is not None:
+            decision = self._heeding_breakers(decision, calling=True)
         while True:
             if decision.kernel is None:
                 for sink in self.sinks:
@@ -70,11 +79,18 @@ class Dispatcher:
                 raise failed
 
     def decide(self, scope: Scope, values: Mapping[str, Value]) -> Decision:
-        """The decision for field values of a call, with the fields of `lz.context` added.
+        """The decision for field values of a call, with the fields of `lz.context` added. A question alone: it never
+        is the one call that a half-open breaker lets through.
 
         Raises:
             ContextError: The values, or those around the call, do not fit the operation.
         """
+        decision = self._decide(scope, values)
+        if self.breakers.open and decision.kernel is not None:
+            return self._heeding_breakers(decision, calling=False)
+        return decision
+
+    def _decide(self, scope: Scope, values: Mapping[str, Value]) -> Decision:
         snapshot = self.engine.current()
         around = ambient.here()
         arms: Mapping[str, str] | None = None
@@ -83,10 +99,7 @@ class Dispatcher:
             if any(one.key in values for one in snapshot.vocabulary.experiments.values()):
                 arms = None  # the call itself gives a key
             values = {**user, **values}
-        decision = snapshot.decide(scope, values, arms)
-        if self.breakers.open and decision.kernel in self.breakers.open:
-            return self._around_breaker(decision)
-        return decision
+        return snapshot.decide(scope, values, arms)
 
     def adapter(self, decision: Decision) -> Adapter:
         """The function of the kernel that was chosen.
@@ -103,15 +116,17 @@ class Dispatcher:
     def _run(self, decision: Decision, request: Call) -> tuple[Exception | None, Any]:
         """The result, or the exception after which another kernel may be asked."""
         assert decision.kernel is not None
-        kernel, device = decision.kernel, str(request.context.get("device", ""))
-        adapter = self.adapter(decision)
+        kernel, device = decision.kernel, str(decision.values.get("device", ""))
         watched = self.sinks or RECORDS.get() is not None
         started = perf_counter() if watched else 0.0
         try:
-            result = adapter(*request.args, **request.kwargs)
-        except LayerZeroError:
-            raise
+            result = self.adapter(decision)(*request.args, **request.kwargs)
+            if self._nan_check is not None:
+                self._nan_check.look(decision, request, result)
         except Exception as error:
+            if isinstance(error, LayerZeroError) and not isinstance(error, NanResultError):
+                self.breakers.undecided(kernel, device)
+                raise
             error.add_note(f"layerzero: raised by kernel `{kernel}`, chosen for `{decision.scope}`")
             self.breakers.failed(kernel, device, f"{type(error).__name__}: {error}".splitlines()[0])
             if watched:
@@ -119,6 +134,9 @@ class Dispatcher:
             if not self._may_go_on(decision, request, error):
                 raise
             return error, None
+        except BaseException:
+            self.breakers.undecided(kernel, device)
+            raise
         self.breakers.succeeded(kernel, device)
         if watched:
             self._tell(CallRecord(decision, perf_counter() - started))
@@ -151,15 +169,18 @@ class Dispatcher:
     def _without(self, decision: Decision, failed: Exception) -> Decision:
         """The same decision with the kernel that has just failed infeasible."""
         assert decision.kernel is not None
-        reason = f"it raised {type(failed).__name__} in this call"
+        returned = isinstance(failed, NanResultError)
+        reason = "it returned NaN in this call" if returned else f"it raised {type(failed).__name__} in this call"
         other = _barred(decision.snapshot, {decision.kernel: reason})
         again = other.decide_slowly(decision.scope, decision.values, decision.arms)
         return replace(again, recovered_from=(*decision.recovered_from, decision.kernel))
 
-    def _around_breaker(self, decision: Decision) -> Decision:
-        """A breaker has opened and its epoch is not out yet, or a pinned snapshot is older than it."""
-        assert decision.kernel is not None
-        if self.breakers.may_try(decision.kernel, str(decision.values.get("device", ""))):
+    def _heeding_breakers(self, decision: Decision, calling: bool) -> Decision:
+        """The decision, or another where its kernel's breaker is open: its epoch is not out yet, or a pinned snapshot
+        is older than it, or its cool-down is over and this call is not the one that tries."""
+        kernel, device = decision.kernel, str(decision.values.get("device", ""))
+        assert kernel is not None
+        if not self.breakers.is_open(kernel, device) or (calling and self.breakers.may_try(kernel, device)):
             return decision
         other = _barred(decision.snapshot, self.breakers.open)
         return other.decide_slowly(decision.scope, decision.values, decision.arms)

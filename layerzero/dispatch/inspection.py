@@ -16,7 +16,7 @@ from layerzero.errors import ArgumentError, UnknownNameError
 from layerzero.operations.call import Call, Parameters
 from layerzero.runtime.decision import Decision
 from layerzero.semantics.context import asserted_values, read_context
-from layerzero.semantics.environment import Environment
+from layerzero.semantics.environment import Environment, on_device
 from layerzero.semantics.feasibility import accepts
 from layerzero.semantics.proof import Reason
 from layerzero.syntax.suggest import suggest
@@ -167,9 +167,11 @@ class Inspector:
             reason = _package_problem(environment, line)
             if reason is not None:
                 yield reason
-        for table in (environment.no_adapter, environment.open_breakers):
-            if kernel.id in table:
-                yield table[kernel.id]
+        if kernel.id in environment.no_adapter:
+            yield environment.no_adapter[kernel.id]
+        for name, why in environment.open_breakers.items():
+            if name in (kernel.id, *(on_device(kernel.id, one) for one in environment.breaker_devices(kernel.id))):
+                yield why
 
     def _info(self, kernel: Kernel) -> KernelInfo:
         return KernelInfo(

@@ -1,8 +1,8 @@
 """Circuit breakers: a kernel that keeps raising is taken out of decisions, and let back in by one trial call.
 
-Closed: failures in a row are counted, per kernel and device. Open: the kernel is infeasible (an epoch says so), until
-a cool-down has passed. Half-open: exactly one call goes through; it closes the breaker or opens it again.
-Serving threads only ever read `open`; epochs are published by a thread of this module.
+Closed: failures in a row are counted, per kernel and device. Open: the kernel is infeasible on that device (an epoch
+says so), until a cool-down has passed. Half-open: exactly one call goes through; it closes the breaker or opens it
+again. Serving threads only ever read `open`; epochs are published by a thread of this module.
 """
 
 from __future__ import annotations
@@ -16,31 +16,45 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from types import MappingProxyType
 
+from layerzero.errors import ArgumentError
 from layerzero.runtime.engine import Engine
+from layerzero.semantics.environment import on_device
 
 log = logging.getLogger("layerzero")
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerSettings:
-    """Opens after `failures` in a row; tries again after `cool_down` seconds."""
+    """Opens after `failures` in a row; tries again after `cool_down` seconds. Of each `1 / nan_rate` calls the result
+    of one is searched for NaN, which counts as a failure where the reference has none; 0 searches none."""
 
     failures: int = 3
     cool_down: float = 30.0
+    nan_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value, wanted, fits in (
+            ("failures", self.failures, "a whole number of at least 1", isinstance(self.failures, int)),
+            ("cool_down", self.cool_down, "seconds, 0 or more", self.cool_down >= 0),
+            ("nan_rate", self.nan_rate, "a share from 0 to 1", 0 <= self.nan_rate <= 1),
+        ):
+            if not fits or (name == "failures" and value < 1):
+                raise ArgumentError(f"argument `{name}`: wanted {wanted}, given {value!r}")
 
 
 @dataclass(slots=True)
 class _Breaker:
     failures: int = 0
     opened_at: float | None = None
-    trying: bool = False
+    trying: int | None = None  # the thread whose call tries the kernel again
+    tried_at: float = 0.0
 
 
 class Breakers:
     """The breakers of one engine.
 
     Attributes:
-        open: Kernel id -> why, of kernels that are out right now; replaced, never changed in place.
+        open: `fast.one on cuda` -> why, of kernels that are out right now; replaced, never changed in place.
     """
 
     def __init__(
@@ -48,7 +62,7 @@ class Breakers:
     ) -> None:
         self.settings = settings or BreakerSettings()
         self.open: Mapping[str, str] = MappingProxyType({})
-        self.listeners: list[Callable[[str, str], None]] = []  # told (kernel, "open" | "half_open" | "closed")
+        self.listeners: list[Callable[[str, str], None]] = []  # told (`fast.one on cuda`, "open"|"half_open"|"closed")
         self._engine = engine
         self._clock = clock
         self._lock = threading.Lock()
@@ -62,32 +76,54 @@ class Breakers:
         with self._lock:
             breaker = self._breakers.setdefault((kernel, device), _Breaker())
             breaker.failures += 1
-            opens = breaker.trying or breaker.failures >= self.settings.failures
-            if not opens:
+            if breaker.trying is None and breaker.failures < self.settings.failures:
                 return
-            breaker.opened_at, breaker.trying = self._clock(), False
-            self._say(kernel, "open", f"{breaker.failures} failures in a row on {device}, the last: {reason}")
+            breaker.opened_at, breaker.trying = self._clock(), None
+            where = f" on {device}" if device else ""
+            why = f"{breaker.failures} failures in a row{where}, the last: {reason}"
+            self._say(on_device(kernel, device), "open", why)
 
     def succeeded(self, kernel: str, device: str) -> None:
         """Forget failures; closes a half-open breaker. Costs one look-up where nothing has failed."""
         if (kernel, device) not in self._breakers:
             return
         with self._lock:
-            breaker = self._breakers.pop((kernel, device), None)
-            if breaker is not None and breaker.opened_at is not None:
-                self._say(kernel, "closed", "")
+            breaker = self._breakers.get((kernel, device))
+            if breaker is None:
+                return
+            if breaker.opened_at is not None and breaker.trying != threading.get_ident():
+                return  # it began before the breaker opened, and says nothing of what was since
+            del self._breakers[kernel, device]
+            if breaker.opened_at is not None:
+                self._say(on_device(kernel, device), "closed", "")
 
-    def may_try(self, kernel: str, device: str) -> bool:
-        """Whether this very call is the one that tries an open breaker's kernel again."""
+    def undecided(self, kernel: str, device: str) -> None:
+        """A call ended without a word on the kernel (wrong arguments, an interrupt); another one may try it."""
+        if (kernel, device) not in self._breakers:
+            return
         with self._lock:
             breaker = self._breakers.get((kernel, device))
-            if breaker is None or breaker.opened_at is None or breaker.trying:
+            if breaker is not None and breaker.trying == threading.get_ident():
+                breaker.trying = None
+
+    def is_open(self, kernel: str, device: str) -> bool:
+        """Whether a kernel is out on a device."""
+        return on_device(kernel, device) in self.open
+
+    def may_try(self, kernel: str, device: str) -> bool:
+        """Whether this very call is the one that tries an open breaker's kernel again; then it has to be made, and
+        `succeeded`, `failed` or `undecided` told of it from this thread. One that never ends blocks no other for more
+        than a cool-down."""
+        with self._lock:
+            breaker, now = self._breakers.get((kernel, device)), self._clock()
+            if breaker is None or breaker.opened_at is None or now - breaker.opened_at < self.settings.cool_down:
                 return False
-            if self._clock() - breaker.opened_at < self.settings.cool_down:
+            if breaker.trying is not None and now - breaker.tried_at < self.settings.cool_down:
                 return False
-            breaker.trying = True
-            log.warning("breaker of `%s` is half open: one call tries it on %s", kernel, device)
-            self._tell(kernel, "half_open")
+            breaker.trying, breaker.tried_at = threading.get_ident(), now
+            name = on_device(kernel, device)
+            log.warning("breaker of `%s` is half open: one call tries it", name)
+            self._tell(name, "half_open")
             return True
 
     def close(self) -> None:
@@ -98,24 +134,24 @@ class Breakers:
         if publisher is not None and publisher is not threading.current_thread():
             publisher.join(5.0)
 
-    def _say(self, kernel: str, state: str, why: str) -> None:
+    def _say(self, name: str, state: str, why: str) -> None:
         """Change `open`, log it, and have an epoch published; the lock is held."""
-        left = {name: reason for name, reason in self.open.items() if name != kernel}
+        left = {one: reason for one, reason in self.open.items() if one != name}
         if state == "open":
-            left[kernel] = why
-            log.error("breaker of `%s` opened: %s", kernel, why)
+            left[name] = why
+            log.error("breaker of `%s` opened: %s", name, why)
         else:
-            log.warning("breaker of `%s` closed", kernel)
+            log.warning("breaker of `%s` closed", name)
         self.open = MappingProxyType(left)
-        self._tell(kernel, state)
+        self._tell(name, state)
         self._wanted.put(None)
         if self._publisher is None:
             self._publisher = threading.Thread(target=self._publish, name="layerzero-breakers", daemon=True)
             self._publisher.start()
 
-    def _tell(self, kernel: str, state: str) -> None:
+    def _tell(self, name: str, state: str) -> None:
         for listener in self.listeners:
-            listener(kernel, state)
+            listener(name, state)
 
     def _publish(self) -> None:
         """The thread: an epoch for each change, and one when a cool-down has passed, so that calls choose the kernel
@@ -138,9 +174,7 @@ class Breakers:
         coming = [wait for wait in waits if wait > 0]
         return min(coming) + 0.001 if coming else None
 
-    def _cooled(self, kernel: str) -> bool:
+    def _cooled(self, name: str) -> bool:
         with self._lock:
-            opened = [
-                b.opened_at for (name, _), b in self._breakers.items() if name == kernel and b.opened_at is not None
-            ]
-        return all(self._clock() - at >= self.settings.cool_down for at in opened)
+            opened = [breaker.opened_at for key, breaker in self._breakers.items() if on_device(*key) == name]
+        return all(at is None or self._clock() - at >= self.settings.cool_down for at in opened)

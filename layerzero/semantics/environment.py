@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
+_ON = " on "
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -23,7 +25,7 @@ class Environment:
     packages: Mapping[str, str] = field(default_factory=dict)  # PEP 503 name -> installed version
     broken: Mapping[str, str] = field(default_factory=dict)  # installed package -> why it does not import
     no_adapter: Mapping[str, str] = field(default_factory=dict)  # kernel id -> why it cannot be called
-    open_breakers: Mapping[str, str] = field(default_factory=dict)  # kernel id -> what opened its breaker
+    open_breakers: Mapping[str, str] = field(default_factory=dict)  # `on_device(...)` -> what opened the breaker
     stopped_arms: frozenset[tuple[str, str]] = frozenset()  # (experiment, arm) that a guard ended
     stop_reasons: Mapping[tuple[str, str], str] = field(default_factory=dict)  # of those, which guard and what it saw
     assume_packages: bool = False
@@ -34,6 +36,17 @@ class Environment:
     def offline(self) -> bool:
         """Whether decisions are answers to a question alone: a kernel without an adapter takes part."""
         return self.assume_packages or not self.call_kernels
+
+    def breaker(self, kernel: str, device: object) -> str | None:
+        """What opened the breaker of a kernel on this device, or on all; None where it is closed."""
+        if not self.open_breakers:
+            return None
+        return self.open_breakers.get(kernel) or self.open_breakers.get(on_device(kernel, device))
+
+    def breaker_devices(self, kernel: str) -> list[str]:
+        """The devices on which, alone, the breaker of a kernel is open."""
+        prefix = f"{kernel}{_ON}"
+        return [name.removeprefix(prefix) for name in self.open_breakers if name.startswith(prefix)]
 
     @property
     def digest(self) -> str:
@@ -49,3 +62,8 @@ class Environment:
             "today": self.today.isoformat(),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def on_device(kernel: str, device: object) -> str:
+    """`flash_attn.v3 on cuda`: a breaker belongs to a kernel and a device; without a device, to all of them."""
+    return f"{kernel}{_ON}{device}" if device else kernel

@@ -168,5 +168,5 @@ def _adapter(call: Call, kernel: Kernel) -> list[Reason]:
 
 
 def _breaker(call: Call, kernel: Kernel) -> list[Reason]:
-    opened = call.environment.open_breakers.get(kernel.id)
+    opened = call.environment.breaker(kernel.id, call.values.get("device"))
     return [] if opened is None else [Reason("breaker", "circuit breaker closed", {}, str(kernel.span), because=opened)]

@@ -42,8 +42,8 @@ class Metrics:
         self._counting = Counting()
         self._lock = threading.Lock()
         self._swaps = self._failures = 0
-        self._states: dict[str, str] = {}  # kernel -> the state of its breaker
-        self._moves: Counter[tuple[str, str]] = Counter()
+        self._states: dict[tuple[str, str], str] = {}  # kernel, device -> the state of its breaker
+        self._moves: Counter[tuple[str, str, str]] = Counter()
         self._attached: list[Deciding] = []
         self._undo: list[Callable[[], None]] = []
         self._feed = feed
@@ -53,7 +53,7 @@ class Metrics:
         """See feed.Listener."""
         with self._lock:
             self._attached.append(deciding)
-            self._states.update(dict.fromkeys(deciding.breakers.open, "open"))
+            self._states.update(dict.fromkeys(map(_kernel_and_device, deciding.breakers.open), "open"))
         deciding.dispatcher.add_sink(self.called)
         self._undo.append(lambda: deciding.dispatcher.remove_sink(self.called))
         self._hear(deciding.engine.listeners, self.swapped)
@@ -98,13 +98,14 @@ class Metrics:
         with self._lock:
             self._failures += 1
 
-    def moved(self, kernel: str, state: str) -> None:
+    def moved(self, name: str, state: str) -> None:
         """A listener of breakers."""
+        key = _kernel_and_device(name)
         with self._lock:
-            if kernel not in self._states and len(self._states) >= MOST_KEYS:
-                kernel = OTHER
-            self._states[kernel] = state
-            self._moves[kernel, state] += 1
+            if key not in self._states and len(self._states) >= MOST_KEYS:
+                key = (OTHER, "")
+            self._states[key] = state
+            self._moves[*key, state] += 1
 
     # ------------------------------------------------------------ numbers
 
@@ -124,11 +125,19 @@ class Metrics:
             "breaker_state",
             "Of a kernel that has failed: 0 closed, 1 half open, 2 open.",
             "gauge",
-            ("kernel",),
-            (((kernel,), _BREAKER.get(state, 0.0)) for kernel, state in states.items()),
+            ("kernel", "device"),
+            ((key, _BREAKER.get(state, 0.0)) for key, state in states.items()),
         )
-        yield _family("breaker_changes", "Changes of breakers.", "counter", ("kernel", "state"), moves.items())
+        yield _family(
+            "breaker_changes", "Changes of breakers.", "counter", ("kernel", "device", "state"), moves.items()
+        )
         yield from _status(attached)
+
+
+def _kernel_and_device(name: str) -> tuple[str, str]:
+    """`fast.one on cuda` -> its two labels."""
+    kernel, _, device = name.partition(" on ")
+    return kernel, device
 
 
 def _calls(totals: Table) -> Iterator[Family]:

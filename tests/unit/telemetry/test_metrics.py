@@ -94,12 +94,12 @@ def test_breakers_pins_epochs_and_drops_are_shown() -> None:
     with bench.engine.pin():
         for _ in range(3):
             bench.call(1)
-        while "fast.one" not in bench.engine.status().open_breakers:  # its epoch comes from a thread
+        while "fast.one on cpu" not in bench.engine.status().open_breakers:  # its epoch comes from a thread
             threading.Event().wait(0.01)
         found = samples(exporter.export())
     status = bench.engine.status()
-    assert at(found, "breaker_state", kernel="fast.one") == 2
-    assert at(found, "breaker_changes_total", kernel="fast.one", state="open") == 1
+    assert at(found, "breaker_state", kernel="fast.one", device="cpu") == 2
+    assert at(found, "breaker_changes_total", kernel="fast.one", device="cpu", state="open") == 1
     assert at(found, "epoch", digest=status.digest) == status.epoch
     assert at(found, "older_pins", digest=status.digest) == 1
     info = {"policy": "small", "version": "", "digest": status.digest, "environment": status.environment}
