@@ -32,18 +32,24 @@ class Bar:
 def needs(space: Space, kernel: Kernel) -> Iterator[Bar]:
     """Everything that a kernel needs in order to run, smallest conjuncts first where they are written as such."""
     operation = space.operation
-    views = kernel.views(operation.name)
-    if views:
-        met = f.any_of(space.where(operation.views[view]) for view in views)
-        yield Bar(f"serves only {' or '.join(f'`{operation.name}.{view}`' for view in views)}", kernel.span, met)
-    for requirement in kernel.requirements:
-        yield from _requirement(space, kernel, requirement)
+    yield from required(space, kernel)
     for feature, demanded in operation.features.items():
         lines = [line for line in kernel.supports if line.feature == feature]
         supported = [space.where(line.when, Truths.TRUE, kernel.attributes) for line in lines]
         not_asked = space.where(demanded, Truths.FALSE)
         text = f"does not support `{feature}`" + (" there" if lines else "")
         yield Bar(text, lines[0].span if lines else kernel.span, f.any_of([not_asked, *supported]))
+
+
+def required(space: Space, kernel: Kernel) -> Iterator[Bar]:
+    """What a kernel needs of every call, whatever the call demands."""
+    operation = space.operation
+    views = kernel.views(operation.name)
+    if views:
+        met = f.any_of(space.where(operation.views[view]) for view in views)
+        yield Bar(f"serves only {' or '.join(f'`{operation.name}.{view}`' for view in views)}", kernel.span, met)
+    for requirement in kernel.requirements:
+        yield from _requirement(space, kernel, requirement)
 
 
 def _requirement(space: Space, kernel: Kernel, requirement: Requirement) -> Iterator[Bar]:

@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
         return explain(args.explain, args.json)
     programs = roots(args.paths, tests=True)
     doubts: list[str] = []
-    loaded = _loaded(args, programs) if args.paths else [checked(args, ())]
-    findings = once(finding for one in loaded for finding in findings_of(one, today(args), args.fast, doubts))
+    found = loaded(args, programs)
+    findings = once(finding for one in found for finding in findings_of(one, today(args), args.fast, doubts))
     if args.json:
         from layerzero.syntax.report_formats import to_json
 
@@ -54,8 +54,12 @@ def run(args: argparse.Namespace) -> int:
     return code_of(findings)
 
 
-def _loaded(args: argparse.Namespace, programs: list[Root]) -> Iterator[Checked]:
-    """Each program but those that a test program without errors holds entirely: it has all their findings."""
+def loaded(args: argparse.Namespace, programs: list[Root]) -> Iterator[Checked]:
+    """Each program but those that a test program without errors holds entirely: it has all their findings. Without
+    programs, the shipped one."""
+    if not programs:
+        yield checked(args, ())
+        return
     trusted = catalogs(args)
     other = frozenset(map(os.path.realpath, (*shipped_files(), *installed_catalogs(), *trusted)))
     covered: set[tuple[Path, frozenset[str]]] = set()

@@ -24,6 +24,7 @@ from layerzero.errors import LayerZeroError, PolicyError
 # Each is a module of this package with `add_arguments` and `run`; only the one that is asked for is imported.
 COMMANDS: tuple[tuple[str, str], ...] = (
     ("check", "find what is wrong in policies"),
+    ("lint", "advice about policies that are right: names, reasons, ends, facts"),
     ("fmt", "write policies in the one canonical form"),
     ("convert", "print a YAML policy as `.lzp`"),
     ("test", "run the `test` blocks of policies"),

@@ -268,5 +268,42 @@ PAGES: dict[str, Page] = {
         "deny torch.* when head_dim in 0..9999999",
         "deny torch.* when head_dim in 1..256",
     ),
+    "LZ600": Page(
+        "`lz lint` alone finds this: a suppression that outlives what it was for would hide the next slip.",
+        "deny torch.* for attention  # lint: allow endless_quarantine",
+        "deny torch.* for attention",
+    ),
+    "LZ601": Page(
+        "`lz lint` alone finds this: the name of a rule stands in every decision and log. Name what the rule is for.",
+        "deny torch.* for attention when batch > 32 as rule1",
+        "deny torch.* for attention when batch > 32 as no_torch_in_large_batches",
+    ),
+    "LZ602": Page(
+        "`lz lint` alone finds this: without the reason nobody dares to remove a quarantine.",
+        "quarantine torch.flex for attention when sm == 120 until 2099-01-01",
+        'quarantine torch.flex for attention when has(sm) and sm == 120 because "wrong sums, #1234" until 2099-01-01',
+    ),
+    "LZ603": Page(
+        "`lz lint` alone finds this: bugs are mended, and without a day nobody looks again. A quarantine that states a "
+        "law may stand for ever, and says so in place.",
+        'quarantine torch.flex because "wrong sums, #1234"',
+        "# lint: allow endless_quarantine because it is a law of the hardware\n"
+        'quarantine torch.flex for attention when has(sm) and sm < 75 because "no tensor cores"',
+    ),
+    "LZ604": Page(
+        "`lz lint` alone finds this: readers take an unused define for part of the policy.",
+        "define long_decode = phase == decode and kv_len >= 8Ki",
+        "define long_decode = phase == decode and kv_len >= 8Ki\ndeny torch.* for attention when long_decode",
+    ),
+    "LZ605": Page(
+        "`lz lint` alone finds this: the glob holds on machines that nobody thought of; `*A10*` also matches the A100.",
+        'deny torch.flex when device_name like "*A10*"',
+        'deny torch.flex when device_name like "* A10"',
+    ),
+    "LZ606": Page(
+        "`lz lint` alone finds this: a kernel whose requirements exclude each other silently takes no part.",
+        "backend acme { require device == cuda }\nkernel acme.decode for attention { require device == cpu }",
+        "backend acme { require device == cuda }\nkernel acme.decode for attention { require sm >= 90 }",
+    ),
     "LZ901": Page("Ignoring what is written would be worse than saying that nothing acts on it yet."),
 }

@@ -72,6 +72,19 @@ _TABLE: tuple[Code, ...] = (
     Code("LZ503", "unguarded_optional_field", "warning", "a deny or quarantine reads an optional field without `has`"),
     Code("LZ504", "boost_of_zero_priority", "warning", "a boost of a kernel whose priority is 0"),
     Code("LZ505", "range_beyond_field", "warning", "a range reaches beyond the field's range"),
+    # 6xx: lints (layerzero/analysis/lint)
+    Code("LZ600", "unused_suppression", "warning", "a `# lint: allow` that no finding needs, or of an unknown name"),
+    Code("LZ601", "vague_name", "warning", "a name says nothing"),
+    Code("LZ602", "unexplained_quarantine", "warning", "a quarantine without `because`"),
+    Code("LZ603", "endless_quarantine", "warning", "a quarantine without `until`"),
+    Code("LZ604", "unused_define", "warning", "a define that nothing uses"),
+    Code(
+        "LZ605",
+        "wide_device_glob",
+        "warning",
+        "a glob on `device_name` that matches more devices than it seems to mean",
+    ),
+    Code("LZ606", "contradictory_facts", "warning", "the facts of a kernel contradict each other"),
     # 9xx: not yet acted on
     Code("LZ901", "not_yet_supported", "error", "the statement is understood but nothing acts on it yet"),
 )

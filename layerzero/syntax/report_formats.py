@@ -37,8 +37,8 @@ def _offsets(span: Span) -> dict[str, int]:
     }
 
 
-def to_sarif(diagnostics: Sequence[Diagnostic], version: str) -> dict[str, Any]:
-    """A SARIF log with one run of `lz check`, version `version`."""
+def to_sarif(diagnostics: Sequence[Diagnostic], version: str, tool: str = "lz check") -> dict[str, Any]:
+    """A SARIF log with one run of a tool, version `version`."""
     used = sorted({item.code for item in diagnostics})
     rules = [
         {
@@ -54,7 +54,7 @@ def to_sarif(diagnostics: Sequence[Diagnostic], version: str) -> dict[str, Any]:
         "version": "2.1.0",
         "runs": [
             {
-                "tool": {"driver": {"name": "lz check", "version": version, "rules": rules}},
+                "tool": {"driver": {"name": tool, "version": version, "rules": rules}},
                 "columnKind": "unicodeCodePoints",
                 "results": [_result(item, used.index(item.code)) for item in diagnostics],
             }
