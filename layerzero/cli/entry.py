@@ -34,6 +34,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("tree", "show what a policy is compiled to, stage by stage"),
     ("experiment", "how the arms of experiments do in running processes; resume a stopped one"),
     ("kernels", "list the kernels that are known, and whether they run here"),
+    ("tune", "measure the kernels of this machine, and write rules that pick the fastest"),
     ("replay", "what a decision log would have been under another policy"),
     ("policy", "export a policy with all that it stands on"),
     ("doctor", "look at this machine: Python, torch, packages, devices, caches, policies"),

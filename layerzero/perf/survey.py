@@ -1,0 +1,249 @@
+"""Grids -> what every feasible kernel takes at each point, and what the policy picks there.
+
+Measuring fills the database and can go on where it was left; surveying only reads it and asks the policy, so that one
+measurement serves any number of policies, on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from layerzero.check.expressions import Value
+from layerzero.check.program import Program
+from layerzero.errors import ArgumentError, ContextError
+from layerzero.perf.database import Database, Key
+from layerzero.perf.grids import Grid, Place
+from layerzero.perf.measure import Failed, Timing, Watch, clock_for, measure
+from layerzero.semantics.context import complete, read_context
+from layerzero.semantics.environment import Environment
+from layerzero.semantics.interpret import decide
+from layerzero.semantics.proof import Proof
+
+if TYPE_CHECKING:
+    import torch
+
+    from layerzero.backends.machine import ThisMachine
+
+BASELINE = "plain torch"
+
+
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """A policy in an environment: what the survey asks."""
+
+    program: Program
+    environment: Environment
+
+    def decide(self, grid: Grid, place: Place) -> Proof:
+        """The decision at a point of a grid.
+
+        Raises:
+            ContextError: The grid's fields do not fit the operation.
+        """
+        scope, values = read_context(self.program, {**grid.fields(place), "operation": grid.operation})
+        return decide(self.program, self.environment, scope, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One point of a grid: the times of the kernels, the scores that the policy gives them, and its pick.
+
+    Attributes:
+        times: By kernel, those that were measured; the plain torch expression among them under a name of its own.
+        scores: Of the kernels that may be picked.
+        ruled_by: The lock or order that decided, if one did: no score then counts.
+    """
+
+    grid: Grid
+    place: Place
+    times: Mapping[str, Timing | Failed]
+    scores: Mapping[str, float]
+    picked: str | None
+    ruled_by: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> dict[str, Value]:
+        return self.grid.fields(self.place)
+
+    def time(self, kernel: str | None) -> Timing | None:
+        found = None if kernel is None else self.times.get(kernel)
+        return found if isinstance(found, Timing) else None
+
+    def ranked(self) -> list[tuple[str, Timing]]:
+        """The kernels that ran, the fastest first; without the baseline."""
+        ran = [(name, time) for name, time in self.times.items() if isinstance(time, Timing) and name != BASELINE]
+        return sorted(ran, key=lambda one: (one[1].median_us, one[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a measurement is: `done` of `points`, and the one that comes next."""
+
+    done: int
+    points: int
+    current: str
+
+
+def points(grids: Sequence[Grid]) -> Iterator[tuple[Grid, Place]]:
+    for grid in grids:
+        for place in grid.places():
+            yield grid, place
+
+
+def survey(decider: Decider, database: Database, grids: Sequence[Grid]) -> list[Sample]:
+    """What the database knows and the policy says of every point; points without any measurement are left out."""
+    found = []
+    for grid, place in points(grids):
+        times = database.find(_key(grid, place))
+        if not times:
+            continue
+        proof = decider.decide(grid, place)
+        scores = {name: v.score for name, v in proof.verdicts.items() if v.score is not None and v.stage != "fallback"}
+        found.append(Sample(grid, place, times, scores, proof.kernel, (*proof.locked_by, *proof.ordered_by)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """How a measurement is made.
+
+    Attributes:
+        skip: Globs over the kernels' ids that are not measured.
+        seconds: Stop after the point in which they are over, at least one; None goes on to the end.
+        again: Measure anew what failed before.
+    """
+
+    repeats: int = 7
+    laps: int = 3
+    skip: tuple[str, ...] = ()
+    seconds: float | None = None
+    again: bool = False
+
+
+def measure_grids(
+    decider: Decider,
+    machine: ThisMachine,
+    database: Database,
+    grids: Sequence[Grid],
+    device: torch.device,
+    how: Survey,
+    tell: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """Measure what the database does not know yet: every kernel that may serve each point, in turn.
+
+    Raises:
+        DeviceLostError: A kernel took the device with it. What was measured is kept, and the kernel is known as failed:
+            another process can go on.
+        ArgumentError: The calls of a grid cannot be made.
+    """
+    todo = list(points(grids))
+    started = monotonic()
+    for number, (grid, place) in enumerate(todo):
+        if number and how.seconds is not None and monotonic() - started > how.seconds:
+            return Progress(number, len(todo), "")
+        tell(Progress(number, len(todo), described(grid, place)))
+        _measure_point(decider, machine, database, grid, place, device, how)
+    tell(Progress(len(todo), len(todo), ""))
+    return Progress(len(todo), len(todo), "")
+
+
+def described(grid: Grid, place: Place) -> str:
+    """`paged_decode: batch = 8, kv_len = 4096`"""
+    varied = ", ".join(f"{axis.name} = {axis.values[at]}" for axis, at in zip(grid.axes, place, strict=True))
+    return f"{grid.name}: {varied}" if varied else grid.name
+
+
+def feasible(proof: Proof) -> list[str]:
+    """The kernels that could serve the call, whatever the policy wants."""
+    return [name for name, verdict in sorted(proof.verdicts.items()) if verdict.stage != "infeasible"]
+
+
+def _key(grid: Grid, place: Place) -> Key:
+    return Key(grid.operation, grid.fields(place))
+
+
+def _measure_point(
+    decider: Decider,
+    machine: ThisMachine,
+    database: Database,
+    grid: Grid,
+    place: Place,
+    device: torch.device,
+    how: Survey,
+) -> None:
+    import torch
+
+    from layerzero.perf.arguments import make_call
+    from layerzero.perf.plain_torch import plain
+
+    key = _key(grid, place)
+    wanted = [
+        name
+        for name in feasible(decider.decide(grid, place))
+        if decider.program.kernels[name].adapter is not None and not any(fnmatchcase(name, glob) for glob in how.skip)
+    ]
+    known = database.find(key)
+    known = {name: time for name, time in known.items() if not (how.again and isinstance(time, Failed))}
+    missing = [name for name in wanted if name not in known]
+    if not missing:
+        return
+    scope, values = read_context(decider.program, {**grid.fields(place), "operation": grid.operation})
+    call = make_call(decider.program, scope, values, device)
+    calls: dict[str, Callable[[], Any]] = {}
+    # The whole point is measured anew: times that were taken apart cannot be compared.
+    for name in wanted:
+        if isinstance(known.get(name), Failed):
+            continue
+        adapter = machine.adapter(name, decider.program.kernels[name].adapter)
+        calls[name] = partial(adapter, *call.args, **call.kwargs)
+    usual = plain(call)
+    if usual is not None:
+        calls[BASELINE] = usual
+    graph = values.get("graph_capture") is True
+    with torch.inference_mode():
+        found = measure(calls, clock_for(device, graph), how.repeats, how.laps, _Noted(database, key))
+    for name, time in found.items():
+        database.put(key, name, time)
+
+
+class _Noted(Watch):
+    """Keeps in the database which kernel is being tried, so that its crash is known afterwards."""
+
+    def __init__(self, database: Database, key: Key) -> None:
+        self._database, self._key = database, key
+
+    def starting(self, name: str) -> None:
+        self._database.start(self._key, name)
+
+    def started(self, name: str) -> None:
+        self._database.forget(self._key, name)
+
+    def lost(self, name: str, failed: Failed) -> None:
+        self._database.put(self._key, name, failed)
+
+
+def check_grids(decider: Decider, grids: Sequence[Grid]) -> None:
+    """Find out before anything is measured that the grids fit.
+
+    Raises:
+        ArgumentError: Two grids of one name, or a grid without points.
+        ContextError: Fields that do not fit the operation.
+    """
+    names = [grid.name for grid in grids]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ArgumentError(f"two grids are called `{twice}`")
+    for grid in grids:
+        place = next(iter(grid.places()), None)
+        if place is None:
+            raise ArgumentError(f"the grid `{grid.name}` has no points")
+        try:
+            scope, values = read_context(decider.program, {**grid.fields(place), "operation": grid.operation})
+            complete(decider.program, scope, values)
+        except ContextError as error:
+            raise ContextError(f"grid `{grid.name}`: {error}") from error
