@@ -18,7 +18,7 @@ from layerzero.regions.narrow import State
 from layerzero.regions.search import MAX_STEPS, Point, Search
 from layerzero.regions.sets import Marker, ValueSet
 from layerzero.regions.space import Space
-from layerzero.regions.terms import Dimension, FieldDimension, PackageDimension, broken_value
+from layerzero.regions.terms import ArmDimension, Dimension, FieldDimension, PackageDimension, broken_value
 from layerzero.regions.translate import TooComplexError, Truths
 from layerzero.semantics.context import complete
 from layerzero.semantics.evaluate import Lookups
@@ -123,7 +123,7 @@ class Region:
         refused = 0
         try:
             for point, state in search.points(self.formula):
-                witness = self._witness(point, state)
+                witness = self.witness_at(point, state)
                 if witness is not None and (confirm is None or confirm(witness)):
                     return self._shortest(witness, confirm)
                 refused += 1
@@ -153,13 +153,14 @@ class Region:
 
     # ------------------------------------------------------------ witnesses
 
-    def _witness(self, point: Point, state: State) -> Witness | None:
+    def witness_at(self, point: Point, state: State) -> Witness | None:
         """A context as a caller would give it, if one leads to this point; the interpreter's own rules complete it."""
-        enrolled = next(enrolled_points(self.space, point, state), None)
+        enrolled = point if self.space.free_arms else next(enrolled_points(self.space, point, state), None)
         if enrolled is None:
             return None
         given: dict[str, Value] = {}
         packages: dict[str, Version] = {}
+        arms: dict[str, str] = {}
         for dimension, element in enrolled.items():
             if isinstance(dimension, PackageDimension) and isinstance(element, Version):
                 packages[dimension.package] = element
@@ -167,6 +168,8 @@ class Region:
                 given[dimension.name] = element
             elif isinstance(dimension, FieldDimension) and element is Marker.BROKEN:
                 given[dimension.name] = broken_value(dimension.type)
+            elif isinstance(dimension, ArmDimension) and isinstance(element, str):
+                arms[dimension.experiment] = element
         missing = (name for name in self.space.operation.needs if name not in given)
         for name in missing:
             if self.space.program.fields[name].default is None:
@@ -174,15 +177,18 @@ class Region:
                 if value is None:
                     return None
                 given[name] = value
-        return self._completed(given, packages)
+        return self._completed(given, packages, arms)
 
-    def _completed(self, given: Mapping[str, Value], packages: Mapping[str, Version]) -> Witness | None:
+    def _completed(
+        self, given: Mapping[str, Value], packages: Mapping[str, Version], arms: Mapping[str, str]
+    ) -> Witness | None:
         program, operation = self.space.program, self.space.operation.name
         try:
             completed = complete(program, Scope(operation), given)
         except ContextError:
             return None
-        lookups = Lookups(completed.values, packages, enrol(program, given))
+        met = arms if self.space.free_arms else enrol(program, given)
+        lookups = Lookups(completed.values, packages, met)
         if not f.holds_in(self.formula, lookups):
             return None
         ordered = {name: given[name] for name in _reading_order(self.space, given)}
@@ -192,7 +198,7 @@ class Region:
         """Leave out what the defaults say anyway, and what makes no difference."""
         for name in reversed(list(witness.given)):
             given = {key: value for key, value in witness.given.items() if key != name}
-            shorter = self._completed(given, witness.lookups.packages)
+            shorter = self._completed(given, witness.lookups.packages, witness.lookups.arms)
             if shorter is not None and (confirm is None or confirm(shorter)):
                 witness = shorter
         return witness

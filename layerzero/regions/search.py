@@ -66,16 +66,16 @@ class Search:
             TooComplexError: the budget is spent.
         """
         whole = f.all_of([formula, *self.space.axioms(formula)])
-        for state in self._leaves({}, (whole,), ()):
-            for concrete in self._leaves(dict(state), (), tuple(_mixed(state))):
-                point = self._label(concrete)
+        for state in self.leaves({}, (whole,), ()):
+            for concrete in self.leaves(dict(state), (), tuple(mixed_terms(state))):
+                point = self.label(concrete)
                 if point is not None:
                     yield point, concrete
 
     def boxes(self, formula: Formula) -> Iterator[State]:
         """Boxes that together make up the formula; some may be empty for reasons that only a search finds."""
         whole = f.all_of([formula, *self.space.axioms(formula)])
-        yield from self._leaves({}, (whole,), ())
+        yield from self.leaves({}, (whole,), ())
 
     def any_value(self, dimension: FieldDimension, values: ValueSet | None = None) -> Value | None:
         """A value that a field can have, for a reader's eyes; None where none was found."""
@@ -90,7 +90,7 @@ class Search:
 
     # ------------------------------------------------------------ splitting
 
-    def _leaves(self, state: State, todo: tuple[Formula, ...], mixed: tuple[Synthetic, ...]) -> Iterator[State]:
+    def leaves(self, state: State, todo: tuple[Formula, ...], mixed: tuple[Synthetic, ...]) -> Iterator[State]:
         """Boxes without anything left open. `mixed` terms are split into "has a value" and "cannot be computed"."""
         try:
             open_parts = self._propagate(state, list(todo))
@@ -102,7 +102,7 @@ class Search:
             rest = tuple(part for part in open_parts if part is not chosen)
             refused: list[Formula] = []
             for part in chosen.parts:
-                yield from self._leaves(dict(state), (*rest, *refused, part), mixed)
+                yield from self.leaves(dict(state), (*rest, *refused, part), mixed)
                 if isinstance(part, Literal):
                     refused.append(f.negation(part))  # so that no context is visited twice
             return
@@ -111,7 +111,7 @@ class Search:
             if values.readable or values.known.empty:
                 continue
             for half in (values.only_known(), values.only_markers()):
-                yield from self._leaves(dict(state), (Literal(dimension, half),), mixed[index + 1 :])
+                yield from self.leaves(dict(state), (Literal(dimension, half),), mixed[index + 1 :])
             return
         yield state
 
@@ -160,7 +160,7 @@ class Search:
         """A disjunction without the parts that the state rules out; TRUE when one is certain."""
         left: list[Formula] = []
         for option in part.parts:
-            truth = self._status(state, option)
+            truth = self.status(state, option)
             if truth is True:
                 return f.TRUE
             if truth is None:
@@ -169,7 +169,7 @@ class Search:
             raise Conflict
         return left[0] if len(left) == 1 else Any(tuple(left))
 
-    def _status(self, state: State, part: Formula) -> bool | None:
+    def status(self, state: State, part: Formula) -> bool | None:
         """Whether a state makes a formula certain (True), impossible (False) or neither."""
         match part:
             case Literal(dimension=dimension, values=values):
@@ -178,10 +178,10 @@ class Search:
                     return False
                 return True if own <= values else None
             case All(parts=parts):
-                found = [self._status(state, option) for option in parts]
+                found = [self.status(state, option) for option in parts]
                 return False if False in found else None if None in found else True
             case Any(parts=parts):
-                found = [self._status(state, option) for option in parts]
+                found = [self.status(state, option) for option in parts]
                 return True if True in found else None if None in found else False
 
     # ------------------------------------------------------------ terms
@@ -229,7 +229,7 @@ class Search:
 
     # ------------------------------------------------------------ concrete values
 
-    def _label(self, state: State) -> Point | None:
+    def label(self, state: State) -> Point | None:
         """Elements for the fields of all terms; None when there are none (or `gaps` says what was not tried)."""
         try:
             self._narrow(state)
@@ -246,7 +246,7 @@ class Search:
         if halves is None:
             return None
         for dimension, values in halves:
-            point = self._label({**state, dimension: values})
+            point = self.label({**state, dimension: values})
             if point is not None:
                 return point
         return None
@@ -357,7 +357,7 @@ class Search:
         return [(dimension, lower), (dimension, values - lower)]
 
 
-def _mixed(state: State) -> list[Synthetic]:
+def mixed_terms(state: State) -> list[Synthetic]:
     """The terms of a box that may have a value there or be impossible to compute."""
     terms = [d for d in state if isinstance(d, TermDimension | SignDimension | LikeDimension)]
     return [d for d in terms if not state[d].readable and not state[d].known.empty]

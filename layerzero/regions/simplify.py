@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from layerzero.check.expressions import Arithmetic, Constant, walk
+from layerzero.check.expressions import Arithmetic, Constant, Expression, FieldValue, walk
+from layerzero.check.ranges import inside
 from layerzero.regions.narrow import unrepresentable
 from layerzero.regions.region import Region
 from layerzero.regions.sets import Members, ValueSet
@@ -200,5 +201,15 @@ def _divisors(dimension: Synthetic) -> list[str]:
     """Divisors that may be 0, as text."""
     parts = [part for expression in operands(dimension) for part in walk(expression)]
     divisors = [part.right for part in parts if isinstance(part, Arithmetic) and part.operator in ("//", "%")]
-    doubtful = [part for part in divisors if not (isinstance(part, Constant) and part.value != 0)]
-    return list(dict.fromkeys(spell(part, 1) for part in doubtful))
+    return list(dict.fromkeys(spell(part, 1) for part in divisors if _may_be_zero(part)))
+
+
+def _may_be_zero(divisor: Expression) -> bool:
+    """Whether 0 is among its values: `d != 0` is an error of the checker where the range of `d` excludes it."""
+    match divisor:
+        case Constant(value=value):
+            return value == 0
+        case FieldValue(type=type):
+            return inside(0, type)
+        case _:
+            return True

@@ -35,10 +35,15 @@ from layerzero.syntax.source import Span
 
 @dataclass(frozen=True)
 class Space:
-    """All completed contexts of an operation of a program."""
+    """All completed contexts of an operation of a program.
+
+    Which arms a call is in follows from its keys; with `free_arms` every arm is met with every value of the keys, as
+    a `whenever` means it.
+    """
 
     program: Program
     operation: Operation
+    free_arms: bool = False
     _formulas: dict[tuple[object, ...], Formula] = field(default_factory=dict, compare=False, repr=False)
     _kept: list[object] = field(default_factory=list, compare=False, repr=False)
 
@@ -84,7 +89,8 @@ class Space:
                 return everything if self.may_be_absent(name) else replace(everything, absent=False)
             case ArmDimension(experiment=name):
                 experiment = self.program.experiments[name]
-                arms = frozenset(arm.name for arm in experiment.arms if arm.buckets > 0 and experiment.share > 0)
+                met = (arm for arm in experiment.arms if self.free_arms or (arm.buckets > 0 and experiment.share > 0))
+                arms = frozenset(arm.name for arm in met)
                 return ValueSet(Members(arms), absent=True)
             case TermDimension() | SignDimension() | LikeDimension():
                 return everything
