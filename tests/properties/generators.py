@@ -70,7 +70,7 @@ def make_case(seed: int, contexts: int) -> Case:
     text = "\n".join(Writer(rng).statements())
     program = program_from_text(text, prelude=False)
     environment, program = _machine(rng, program)
-    fixed = {name: _value(rng, name) for name in rng.sample(sorted(_CHOICES), rng.choice((0, 0, 1, 2, 4)))}
+    fixed = {name: field_value(rng, name) for name in rng.sample(sorted(_CHOICES), rng.choice((0, 0, 1, 2, 4)))}
     made = tuple(_context(rng, fixed) for _ in range(contexts))
     return Case(seed, text, program, environment, fixed, made)
 
@@ -342,14 +342,15 @@ _CHOICES: dict[str, tuple[Value | None, ...]] = {
 }
 
 
-def _value(rng: random.Random, name: str) -> Value | None:
+def field_value(rng: random.Random, name: str) -> Value | None:
+    """A value of a field, near the constants of the conditions; None where it is absent."""
     return rng.choice(_CHOICES[name])
 
 
 def _context(
     rng: random.Random, fixed: Mapping[str, Value | None]
 ) -> tuple[str, Mapping[str, Value], Mapping[str, str]]:
-    drawn = {name: _value(rng, name) for name in _CHOICES} | dict(fixed)
+    drawn = {name: field_value(rng, name) for name in _CHOICES} | dict(fixed)
     if rng.random() < 0.05:
         drawn[rng.choice(("n", "mode"))] = None
         drawn |= fixed

@@ -1,0 +1,67 @@
+"""What the checks of one run share: the program, the day, what is reported, how long they may go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+
+from layerzero.analysis.model import Model
+from layerzero.check.program import Kernel, Layer, Program, Rule
+from layerzero.regions.space import Space
+from layerzero.semantics.environment import Environment
+from layerzero.syntax.source import Span
+
+BUDGET_SPENT = "not examined: the budget is spent"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A program on one day. `spent` says whether the budget is at its end; a check that asks then stops."""
+
+    program: Program
+    today: date
+    spent: Callable[[], bool] = lambda: False
+    _models: dict[tuple[str, date, bool], Model] = field(default_factory=dict)
+
+    def model(self, operation: str, today: date | None = None, ranging: bool = False) -> Model:
+        """What decides in an operation; `ranging` where kernels' packages may be missing."""
+        key = (operation, today or self.today, ranging)
+        if key not in self._models:
+            environment = Environment(assume_packages=True, today=key[1])
+            self._models[key] = Model(self.program, self.program.operations[operation], environment, ranging)
+        return self._models[key]
+
+    def models(self, ranging: bool = False) -> Iterator[Model]:
+        return (self.model(operation, ranging=ranging) for operation in self.program.operations)
+
+    def space(self, operation: str) -> Space:
+        return self.model(operation).space
+
+    # ------------------------------------------------------------ what is reported
+
+    @cached_property
+    def _sources(self) -> frozenset[int]:
+        """The texts that are looked at: what lies on top of the shipped ones, or these where they are alone."""
+        texts = self.program.texts
+        own = [text for text in texts if text.layer >= Layer.POLICY and text.source.text.strip()]
+        return frozenset(id(text.source) for text in own or texts)
+
+    def reports(self, span: Span) -> bool:
+        """Whether a finding at this place concerns the reader; what others declared serves every policy."""
+        return id(span.source) in self._sources
+
+    def rules(self, *kinds: str) -> list[Rule]:
+        """The rules that are looked at and in force, in the order of the text."""
+        found = (rule for rule in self.program.rules if not kinds or rule.kind in kinds)
+        valid = (rule for rule in found if (rule.until is None or rule.until > self.today) and self.reports(rule.span))
+        return sorted(valid, key=lambda rule: (rule.span.source.name, rule.span.start))
+
+    def kernels(self) -> list[Kernel]:
+        return [kernel for _, kernel in sorted(self.program.kernels.items()) if self.reports(kernel.span)]
+
+    def days(self, rule: Rule) -> list[date]:
+        """Today, and each later day on which another rule ends while this one is still in force."""
+        ends = {other.until for other in self.program.rules if other.until is not None and other.until > self.today}
+        return [self.today, *sorted(day for day in ends if rule.until is None or day < rule.until)]
