@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 
 import pytest
 
 from layerzero.check import load_text
 from layerzero.check.program import Program, Scope
 from layerzero.errors import ContextError
+from layerzero.operations import (
+    attention,
+    gelu,
+    group_norm,
+    layer_norm,
+    paged_attention,
+    rms_norm,
+    rope,
+    silu,
+    swiglu,
+)
 from layerzero.semantics.context import read_context
 from layerzero.semantics.environment import Environment
 from layerzero.semantics.interpret import decide
@@ -105,12 +119,58 @@ def adapters(program: Program) -> list[tuple[str, str, str]]:
     return found
 
 
+def parameters_of(path: str) -> dict[str, object]:
+    """Name -> default (or inspect's mark for none), read from the source: the kernel's package may not be here."""
+    module, _, name = path.partition(":")
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None, path
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if name not in functions:  # made some other way; such a module imports everywhere
+        found = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+        return {one.name: one.default for one in found.values()}
+    arguments = functions[name].args
+    spare = len(arguments.args) - len(arguments.defaults)
+    defaults = [inspect.Parameter.empty] * spare + [ast.literal_eval(one) for one in arguments.defaults]
+    found = dict(zip([one.arg for one in arguments.args], defaults, strict=True))
+    for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        found[one.arg] = inspect.Parameter.empty if default is None else ast.literal_eval(default)
+    return found
+
+
+READERS = {
+    "attention": attention.read,
+    "rms_norm": rms_norm.read,
+    "layer_norm": layer_norm.read,
+    "group_norm": group_norm.read,
+    "rope": rope.read,
+    "swiglu": swiglu.read,
+    "gelu": gelu.read,
+    "silu": silu.read,
+}
+
+
+def test_an_adapter_has_the_order_and_defaults_of_its_public_operation(program: Program) -> None:
+    for kernel_id, operation, path in adapters(program):
+        if operation not in READERS:
+            continue
+        taken = parameters_of(path)
+        read = paged_attention.read if "page_table" in taken else READERS[operation]
+        public = inspect.signature(read).parameters
+        shared = [name for name in taken if name in public]
+        assert not set(taken) - set(public), f"{kernel_id}: {set(taken) - set(public)} are no parameters of {operation}"
+        assert shared == sorted(shared, key=list(public).index) or "page_table" in taken, kernel_id
+        for name in shared:
+            # A paged adapter shares its parameters with the dense one, where a call is not causal unless it says so.
+            wanted = False if name == "is_causal" else public[name].default
+            assert taken[name] in (wanted, inspect.Parameter.empty), f"{kernel_id}: `{name}` defaults to {taken[name]}"
+
+
 def test_an_adapter_takes_exactly_what_its_kernel_supports(program: Program) -> None:
     pytest.importorskip("torch")
     assert len(adapters(program)) >= 20
     for kernel_id, operation, path in adapters(program):
-        module, _, name = path.partition(":")
-        parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+        parameters = parameters_of(path)
         supported = {support.feature for support in program.kernels[kernel_id].supports}
         for feature, parameter in PARAMETER.get(operation, {}).items():
             if feature in supported:
