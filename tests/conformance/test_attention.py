@@ -69,6 +69,19 @@ ONE_BY_ONE: list[Case] = [
     {"q_len": 0, "kv_len": 0},
     {"batch": 1, "q_len": 1, "kv_len": 1, "q_heads": 1, "kv_heads": 1, "head_dim": 1},
     {"large": True, "causal": True},
+    # Sizes of models, which are all that some kernels take.
+    *(
+        {"head_dim": d, "kv_heads": 2, "batch": b, **more}
+        for d in (64, 128)
+        for b in (1, 2)
+        for more in (
+            {"causal": True, "kv_len": 40},
+            {"q_len": 1, "kv_len": 33},
+            {"q_len": 1, "kv_len": 48, "window": 5, "lse": True},
+            {"softcap": 5.0, "causal": True, "lse": True},
+            {"scale": 0.2, "sinks": True},
+        )
+    ),
 ]
 
 

@@ -34,12 +34,18 @@ CASES: list[dict[str, Any]] = [
     {"varlen": (4, 1, 9), "window": 2, "is_causal": False},
     {"varlen": (3, 2, 1), "lengths": None},
     {"lengths": ()},
+    # Sizes of models, which are all that some kernels take.
+    *(
+        {"head_dim": d, "page_size": p, "lengths": (40, 1, 33), **more}
+        for d, p in ((64, 16), (128, 16), (64, 256))
+        for more in ({}, {"q_len": 1}, {"window": 3, "softcap": 4.0}, {"varlen": (2, 5, 1)}, {"lengths": None})
+    ),
 ]
 
 
 def build(case: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Any]:
     """Pages are handed out in a shuffled order, so that no two sequences' pages are neighbours."""
-    page_size, heads, kv_heads, dim = case.get("page_size", 4), 4, case.get("kv_heads", 2), 16
+    page_size, heads, kv_heads, dim = case.get("page_size", 4), 4, case.get("kv_heads", 2), case.get("head_dim", 16)
     lengths = case.get("lengths", (11, 4, 7))
     used = (12, 8, 12) if lengths is None else lengths
     width = max((-(-length // page_size) for length in used), default=1) + (0 if lengths is None else 1)

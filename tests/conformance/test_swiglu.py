@@ -28,6 +28,9 @@ def cases(dtype: torch.dtype, device: str) -> list[tuple[dict[str, Any], Tensor]
     for shape in SHAPES:
         gate, up = inputs(shape, dtype, device, 1), inputs(shape, dtype, device, 2)
         found.append(({"gate": gate, "up": up}, expected.silu(gate) * up.cpu().double()))
+    for shape in ((3, 64), (2, 5, 32), (1, 1, 8), (4, 4097)):  # the halves of a fused projection
+        gate, up = normal(*shape[:-1], 2 * shape[-1], dtype=dtype, device=device, seed=3).mul(5).chunk(2, -1)
+        found.append(({"gate": gate, "up": up}, expected.silu(gate) * up.cpu().double()))
     return found
 
 
