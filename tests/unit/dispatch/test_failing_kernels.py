@@ -240,9 +240,7 @@ def test_a_breaker_belongs_to_one_device(bench: Any) -> None:
 def test_the_compiled_form_bars_a_device_that_is_not_fixed(bench: Any) -> None:
     policy = Policy.from_text('policy "small" standalone\n', catalogs=[Source("small_catalog.lzp", bench.words)])
     environment = replace(policy.environment, open_breakers={"fast.one on cuda": "it failed"})
-    compiled = Snapshot(
-        policy.snapshot.vocabulary, environment, policy.program
-    )  # a matcher for each device that is asked for
+    compiled = Snapshot(policy.snapshot.vocabulary, environment, policy.program)
     for device, kernel in (("cuda", "fast.two"), ("cpu", "fast.one")):
         values = {"size": 1, "device": device}
         assert compiled.decide(Scope("work"), values, {}).kernel == kernel
