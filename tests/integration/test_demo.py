@@ -52,3 +52,24 @@ def test_json_holds_the_change_and_the_comparison(root: Path) -> None:
     # Four layers: one prefill, then a step for each token but the last, which nobody reads.
     attention = {row["phase"]: row["calls"] for row in shown["served"] if row["operation"] == "attention"}
     assert attention == {"prefill": 4, "decode": 4 * 19}
+
+
+def test_the_ab_test_ends_both_bad_arms_and_no_request_notices(root: Path) -> None:
+    shown = json.loads(demo(root, "ab", "--json"))
+    assert shown["held"] is True
+    assert (shown["failed_requests"], shown["wrong_answers"], shown["wrong_decisions"]) == (0, 0, 0)
+    assert shown["stopped"]["slow_silu.slow"].startswith("guard p50_latency < 2 * control")
+    assert shown["stopped"]["failing_silu.failing"].startswith("guard error_rate < 1%")
+    arms = {(arm["version"], arm["arm"]): arm for arm in shown["arms"]}
+    assert set(arms) == {("1", "-"), ("2", "control"), ("2", "slow"), ("3", "control"), ("3", "failing")}
+    assert arms["3", "failing"]["kernel_errors"] >= 3
+    assert shown["requests"] == sum(arm["requests"] for arm in arms.values())
+    assert shown["epochs"] > 8, "policies were swapped while it served"
+    assert [line for line in shown["timeline"] if len(line) > 100] == []
+    assert "rolled back" in shown["timeline"][-1]
+
+
+def test_options_of_the_tour_are_none_of_the_ab_tests(root: Path) -> None:
+    command = [sys.executable, "-m", "layerzero", "demo", "ab", "--full"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "--full belong" in done.stderr
