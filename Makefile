@@ -15,10 +15,10 @@ WORKERS ?= auto
 # One torch thread per test process: the processes already use every core.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help demo test quick lint stress format clean
+.PHONY: help demo test quick lint stress format clean gpu-bundle verify-gpu
 
 help: ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: $(VENV)/.ready ## set up, then a small transformer runs on the kernels that a policy chose
 	@HF_HUB_OFFLINE=1 $(BIN)/lz demo
@@ -36,6 +36,20 @@ lint: $(VENV)/.ready ## ruff and mypy; each runs even when the one before it fou
 
 stress: $(VENV)/.ready ## the long runs
 	@$(TEST_ENV) $(BIN)/python -m pytest -q -m stress
+
+gpu-bundle: $(VENV)/.ready ## wheels of LayerZero and what it needs, for an offline host with Python 3.12 and torch
+	@rm -rf dist/gpu && mkdir -p dist/gpu/wheels
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist/gpu/wheels .
+	@$(PIP) download --only-binary=:all: --python-version 3.12 --implementation cp --abi cp312 --abi none --no-deps \
+		--constraint constraints.txt --dest dist/gpu/wheels lark packaging
+	@ls -l dist/gpu/wheels
+
+verify-gpu: ## on a CUDA host: facts, errors, regret, tokens a second, with the python3 on PATH
+	@PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH}; export PYTHONPATH; mkdir -p dist/gpu; \
+	python3 -m layerzero facts verify --on cuda --json dist/gpu/facts.json --markdown dist/gpu/facts.md --resume || true; \
+	python3 benchmarks/gpu/accuracy.py --graph | tee dist/gpu/accuracy.md; \
+	python3 benchmarks/gpu/regret.py --database dist/gpu/measured.sqlite | tee dist/gpu/regret.md; \
+	python3 benchmarks/gpu/end_to_end.py --json dist/gpu/end_to_end.json
 
 format: $(VENV)/.ready ## what ruff can mend by itself
 	@$(BIN)/ruff check --quiet --fix-only . && $(BIN)/ruff format --quiet .

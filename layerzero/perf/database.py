@@ -197,3 +197,19 @@ def _alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def machines(path: str | Path) -> list[MachineInfo]:
+    """The machines that a file holds measurements of, the oldest first.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such database: {path}")
+    connection = sqlite3.connect(path)
+    try:
+        rows = connection.execute("select device, versions from machine order by id").fetchall()
+    finally:
+        connection.close()
+    return [MachineInfo(json.loads(device), json.loads(versions)) for device, versions in rows]
