@@ -19,7 +19,9 @@ if [ "$2" = A ]; then
 fi
 # FlashInfer links what it compiles against libcuda.so, and reads curand's headers, which come with torch's wheels.
 mkdir -p "$SITE/.stub"
-ln -sfn "$(ldconfig -p | awk '/libcuda.so.1/{print $NF; exit}')" "$SITE/.stub/libcuda.so"
+CUDA=$(ldconfig -p | awk '/libcuda.so.1/{print $NF; exit}')
+if [ -z "$CUDA" ]; then CUDA=$(ls /usr/local/nvidia/lib*/libcuda.so.1 2>/dev/null | head -1); fi
+if [ -n "$CUDA" ]; then ln -sfn "$CUDA" "$SITE/.stub/libcuda.so"; fi
 export FLASHINFER_EXTRA_LDFLAGS=-L$SITE/.stub
 CURAND=$(python3 -c 'import pathlib, sysconfig; p = pathlib.Path(sysconfig.get_path("purelib")); print(next(p.glob("nvidia/cu13/include"), ""))')
 if [ -n "$CURAND" ]; then export NVCC_APPEND_FLAGS="-I$CURAND" CPATH=$CURAND; fi
