@@ -50,6 +50,7 @@ CALLS: tuple[tuple[str, Mapping[str, Value]], ...] = (
     ("layer_norm", {"rows": 64, "hidden_size": 4096, "has_bias": True, "weight_dtype": "fp32"}),
     ("rope", {"batch": 1, "q_len": 64, "q_heads": 32, "head_dim": 128}),
     ("swiglu", {"rows": 64, "hidden_size": 14336}),
+    ("swiglu", {"rows": 64, "hidden_size": 14336, "packed": True, "contiguous": False}),
     ("gelu", {"rows": 64, "hidden_size": 14336}),
     ("silu", {"rows": 64, "hidden_size": 14336}),
 )

@@ -182,8 +182,10 @@ def _rope(t: _Tensors) -> Call:
 
 
 def _swiglu(t: _Tensors) -> Call:
-    shape = (t["rows"], t.get("hidden_size", 1))
-    return swiglu.read(t.normal(*shape), t.normal(*shape))
+    rows, size = t["rows"], t.get("hidden_size", 1)
+    if t["packed"]:
+        return swiglu.read(*t.normal(rows, 2 * size).chunk(2, -1))
+    return swiglu.read(t.normal(rows, size), t.normal(rows, size))
 
 
 def _gelu(t: _Tensors) -> Call:

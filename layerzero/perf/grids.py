@@ -86,13 +86,18 @@ class Grid:
 _HEADS: Fields = {"dtype": "bf16", "q_heads": 32, "kv_heads": 8, "head_dim": 128, "causal": True}
 _PAGES: Fields = {**_HEADS, "paged": True, "has_seq_lens": True, "q_len": 1}
 _ROWS: Fields = {"dtype": "bf16"}
+_HALVES: Fields = {
+    **_ROWS,
+    "packed": True,
+    "contiguous": False,
+}  # as a fused projection leaves gate and up, from two rows on
 _BEYOND_HEADS = frozenset({"q_heads", "kv_heads", "q_len", "causal", "has_seq_lens"})
 
 
 def _grid(
     name: str, operation: str, given: Fields, axes: Mapping[str, tuple[Value, ...]], most: int | None = None
 ) -> Grid:
-    beyond = _BEYOND_HEADS | {"vocab", "top_k", "top_p", "has_bias"}
+    beyond = _BEYOND_HEADS | {"vocab", "top_k", "top_p", "has_bias", "contiguous"}
     linked = {"q_len": ("kv_len",)} if operation == "attention.prefill" else {}
     return Grid(
         name,
@@ -129,7 +134,7 @@ def standard() -> tuple[Grid, ...]:
         ),
         _grid("layer_norm", "layer_norm", {**_ROWS, "has_bias": True}, {"rows": rows, "hidden_size": (4096,)}),
         _grid("rope", "rope", {**_ROWS, "head_dim": 128, "batch": 1, "q_heads": 32}, {"q_len": rows}),
-        _grid("swiglu", "swiglu", _ROWS, {"rows": rows, "hidden_size": (14336,)}),
+        _grid("swiglu", "swiglu", _HALVES, {"rows": (2, 64, 4096), "hidden_size": (14336,)}),
         _grid("gelu", "gelu", _ROWS, {"rows": rows, "hidden_size": (14336,)}),
         _grid("silu", "silu", _ROWS, {"rows": rows, "hidden_size": (14336,)}),
         _grid("top_k", "sample.topk", {"dtype": "bf16", "vocab": 128256, "top_k": 50}, {"batch": (1, 64)}),
@@ -162,7 +167,7 @@ def held_out() -> tuple[Grid, ...]:
         _grid("rms_norm", "rms_norm", _ROWS, {"has_residual": (False, True), "rows": rows, "hidden_size": (5120,)}),
         _grid("layer_norm", "layer_norm", {**_ROWS, "has_bias": True}, {"rows": rows, "hidden_size": (5120,)}),
         _grid("rope", "rope", {**_ROWS, "head_dim": 128, "batch": 1, "q_heads": 64}, {"q_len": rows}),
-        _grid("swiglu", "swiglu", _ROWS, {"rows": rows, "hidden_size": (11008,)}),
+        _grid("swiglu", "swiglu", _HALVES, {"rows": rows, "hidden_size": (11008,)}),
         _grid("top_k", "sample.topk", {"dtype": "bf16", "vocab": 128256, "top_k": 50}, {"batch": (8,)}),
         _grid("top_p", "sample.topp", {"dtype": "bf16", "vocab": 128256, "top_p": 0.9}, {"batch": (8,)}),
     )
