@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date
 from enum import Enum
+from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 from packaging.version import Version
 
+from layerzero.check.expressions import Type
 from layerzero.check.program import Kernel, Operation, Program, Rule
-
-Plain = Any  # of JSON's types
 
 _LEFT_OUT = frozenset({"span", "tests", "texts"})
 # Lists in which order carries no meaning.
 _UNORDERED = frozenset({"rules", "requirements", "supports", "packages", "sources"})
 _PARTS: dict[type, tuple[str, ...]] = {}  # the fields of each class of a program that count
-_FACTS: dict[int, tuple[object, Plain]] = {}
-_MOST_FACTS = 4096
+_KEPT: dict[int, tuple[object, str]] = {}
+_MOST_KEPT = 4096
 
 
 def program_digest(program: Program) -> str:
@@ -31,94 +30,112 @@ def program_digest(program: Program) -> str:
 
 def operation_digests(program: Program) -> dict[str, str]:
     """SHA-256 of all that can change a decision of each operation: equal digests, equal decisions."""
-    fields = _plain(program.fields)
-    kernels = {name: _plain(kernel) for name, kernel in program.kernels.items()}
-    rules = [_plain(rule) for rule in program.rules]
+    fields = _text(program.fields)
+    kernels = {name: _text(kernel) for name, kernel in program.kernels.items()}
+    rules = [_texts_of(rule) for rule in program.rules]
     return {name: _operation_digest(program, name, fields, kernels, rules) for name in program.operations}
 
 
 def _operation_digest(
-    program: Program, operation: str, fields: Plain, plain_kernels: Mapping[str, Plain], plain_rules: Sequence[Plain]
+    program: Program,
+    operation: str,
+    fields: str,
+    kernel_texts: Mapping[str, str],
+    rule_texts: Sequence[Mapping[str, str]],
 ) -> str:
     kernels = program.kernels_for(operation)
     own = {kernel.id for kernel in kernels}
+    # A rule that is written for the operation counts even where it matches none of its kernels.
+    rules = [
+        _object({**texts, "name": _quoted(rule.name), "targets": _targets(rule, own)})
+        for rule, texts in zip(program.rules, rule_texts, strict=True)
+        if rule.concerns(operation)
+    ]
     parts = {
-        "strict": program.strict,
+        "strict": _text(program.strict),
         "fields": fields,
-        "operation": _plain(program.operations[operation]),
-        "fallback": list(program.operations[operation].fallback),
-        "kernels": [plain_kernels[kernel.id] for kernel in kernels],
-        # A rule that is written for the operation counts even where it matches none of its kernels.
-        "rules": sorted(
-            (
-                {
-                    **plain,
-                    "name": rule.name,
-                    "targets": [sorted(target.kernels & own) for target in rule.targets],
-                }
-                for rule, plain in zip(program.rules, plain_rules, strict=True)
-                if rule.concerns(operation)
-            ),
-            key=_dump,
-        ),
+        "operation": _text(program.operations[operation]),
+        "fallback": _text(program.operations[operation].fallback),
+        "kernels": _list(kernel_texts[kernel.id] for kernel in kernels),
+        "rules": _list(sorted(rules)),
     }
-    return hashlib.sha256(_dump(parts).encode()).hexdigest()
+    return hashlib.sha256(_object(parts).encode()).hexdigest()
+
+
+def _targets(rule: Rule, own: set[str]) -> str:
+    return _list(_text(sorted(target.kernels & own)) for target in rule.targets)
 
 
 def canonical_json(program: Program) -> str:
     """The program as JSON with sorted keys; equal texts mean equal programs."""
-    return _dump(_plain(program))
+    return _text(program)
 
 
-def _dump(data: Any) -> str:
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+# Texts are put together directly: a large policy has millions of values, and plain data in between would cost twice.
 
 
-def _plain(value: Any) -> Plain:
+def _text(value: Any) -> str:
     kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
-        return value
-    if kind is Kernel or kind is Operation:
-        return _plain_fact(value)
+    if kind is str:
+        return _quoted(value)
+    if kind is tuple or kind is list:
+        return _list(map(_text, value))
+    if kind is Kernel or kind is Operation or kind is Type:
+        return _kept(value)
     if kind in _PARTS:
-        return _plain_dataclass(value)
+        return _object(_texts_of(value))
+    if kind is bool or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, bool | int | str):
-        return value
+        return _quoted(value.name)
+    if isinstance(value, int):
+        return int.__repr__(value)
     if isinstance(value, float):
-        return {"float": value.hex()}  # 1.0 and 1 are different constants
+        return f'{{"float":"{value.hex()}"}}'  # 1.0 and 1 are different constants
+    if isinstance(value, str):
+        return _quoted(value)
     if isinstance(value, Version | date):
-        return str(value)
+        return _quoted(str(value))
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return _object({str(key): _text(item) for key, item in value.items()})
     if isinstance(value, frozenset):
-        return sorted(value)
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return _list(map(_text, sorted(value)))
     if is_dataclass(value):
-        return _plain_dataclass(value)
-    raise TypeError(f"no canonical form for {type(value).__name__}")
+        return _object(_texts_of(value))
+    raise TypeError(f"no canonical form for {kind.__name__}")
 
 
-def _plain_fact(fact: Kernel | Operation) -> Plain:
-    """Programs of one process share the shipped facts (see checker._facts): each is written once."""
-    kept = _FACTS.get(id(fact))
-    if kept is None:
-        if len(_FACTS) >= _MOST_FACTS:
-            _FACTS.clear()
-        kept = _FACTS[id(fact)] = (fact, _plain_dataclass(fact))  # holds the fact, so that its id stays its own
-    return kept[1]
+def _list(texts: Iterable[str]) -> str:
+    return f"[{','.join(texts)}]"
 
 
-def _plain_dataclass(value: Any) -> dict[str, Any]:
-    if type(value) not in _PARTS:
-        _PARTS[type(value)] = tuple(part.name for part in fields(value) if part.name not in _LEFT_OUT)
-    data: dict[str, Any] = {"is": type(value).__name__}
-    for name in _PARTS[type(value)]:
-        plain = _plain(getattr(value, name))
-        reorder = name in _UNORDERED and isinstance(value, Kernel | Program)
-        data[name] = sorted(plain, key=_dump) if reorder else plain
+def _object(texts: Mapping[str, str]) -> str:
+    return f"{{{','.join([f'{_quoted(name)}:{texts[name]}' for name in sorted(texts)])}}}"
+
+
+def _kept(value: Kernel | Operation | Type) -> str:
+    """Programs of one process share the shipped facts (see checker._facts), expressions the types of their fields:
+    each is written once."""
+    known = _KEPT.get(id(value))
+    if known is None:
+        if len(_KEPT) >= _MOST_KEPT:
+            _KEPT.clear()
+        known = _KEPT[id(value)] = (value, _object(_texts_of(value)))  # holds the value, so that its id stays its own
+    return known[1]
+
+
+def _texts_of(value: Any) -> dict[str, str]:
+    kind = type(value)
+    if kind not in _PARTS:
+        _PARTS[kind] = tuple(part.name for part in fields(value) if part.name not in _LEFT_OUT)
+    texts = {"is": _quoted(kind.__name__)}
+    unordered = isinstance(value, Kernel | Program)
+    for name in _PARTS[kind]:
+        part = getattr(value, name)
+        if unordered and name in _UNORDERED:
+            texts[name] = _list(sorted(map(_text, part)))
+        else:
+            texts[name] = _text(part)
     if isinstance(value, Rule) and not value.named:
-        data["name"] = ""  # file:line
-    return data
+        texts["name"] = '""'  # file:line
+    return texts

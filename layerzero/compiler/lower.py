@@ -86,6 +86,7 @@ class _Lowering:
         self.position = {kernel.id: index for index, kernel in enumerate(alive)}
         parts = [Part("kernel", 1 << index, -1, feasible[kernel.id]) for index, kernel in enumerate(alive)]
         rules: list[LoweredRule] = []
+        # INVARIANT: parts stand in the order of kinds and, within one, of ranks: the stages look at the last first.
         for rule in sorted(self.program.rules, key=_canonical):
             found = self.rule_parts(rule, len(rules))
             if found:

@@ -17,6 +17,7 @@ from layerzero.compiler.lower import Part
 from layerzero.compiler.terms import FALSE, TRUE, UNKNOWN, Id, Pool, Term, holds
 
 ABSENT = None
+_LOWEST, _HIGHEST = (-math.inf, 0), (math.inf, 0)
 ProbeKind = OneOf["int", "float", "lookup", "formula"]
 Key = tuple[Any, int]
 """A number and 0 for itself, 1 for just above it; or a string or bool and 0."""
@@ -67,7 +68,8 @@ def find_probes(pool: Pool, parts: tuple[Part, ...]) -> tuple[Probe, ...]:
             else:
                 own.setdefault(read, []).append(conjunct)
         for read, conjuncts in own.items():
-            by_read.setdefault(read, _Gathered()).add(pool.all_of(tuple(conjuncts)), number)
+            needed = conjuncts[0] if len(conjuncts) == 1 else pool.all_of(tuple(conjuncts))
+            by_read.setdefault(read, _Gathered()).add(needed, number)
     everything = (1 << len(parts)) - 1
     probes = [_field_probe(pool, read, by_read[read].needs, everything) for read in sorted(by_read)]
     for proposition, needing in formulas.needs.items():
@@ -107,8 +109,10 @@ def _simple(pool: Pool, atom: Term) -> bool:
         case "has":
             return atom[1] not in pool.may_be_nan
         case "compare":
-            kinds = {pool.nodes[side][0] for side in atom[2:]}
-            return kinds == {"field", "const"} and "version" not in {pool.kind(side) for side in atom[2:]}
+            left, right = pool.nodes[atom[2]], pool.nodes[atom[3]]
+            if left[0] == "field":
+                return right[0] == "const" and "version" not in (left[2], right[1])
+            return left[0] == "const" and right[0] == "field" and "version" not in (left[1], right[2])
         case _:
             return False
 
@@ -117,11 +121,10 @@ def _simple(pool: Pool, atom: Term) -> bool:
 
 
 def _field_probe(pool: Pool, read: tuple[str, str], needs: dict[Id, int], everything: int) -> Probe:
-    asked = {proposition: _keys(pool, proposition) for proposition in needs}
     kind = next((kind for kind in (_value_kind(pool, one) for one in needs) if kind != "presence"), "presence")
     if read[0] == "arm" or kind in ("bool", "string", "presence"):
-        return _lookup_probe(pool, read, needs, asked, everything)
-    return _number_probe(pool, read, needs, asked, everything, "int" if kind == "int" else "float")
+        return _lookup_probe(pool, read, needs, everything)
+    return _number_probe(pool, read, needs, everything, "int" if kind == "int" else "float")
 
 
 def _value_kind(pool: Pool, proposition: Id) -> str:
@@ -149,9 +152,8 @@ def _keys(pool: Pool, proposition: Id) -> set[Any]:
     return keys
 
 
-def _lookup_probe(
-    pool: Pool, read: tuple[str, str], needs: dict[Id, int], asked: dict[Id, set[Any]], everything: int
-) -> Probe:
+def _lookup_probe(pool: Pool, read: tuple[str, str], needs: dict[Id, int], everything: int) -> Probe:
+    asked = {proposition: _keys(pool, proposition) for proposition in needs}
     keys = sorted(set().union(*asked.values()))
     slots = dict.fromkeys([*keys, _OTHER, ABSENT], everything)
     for proposition, needing in needs.items():
@@ -169,24 +171,18 @@ def _lookup_probe(
 _OTHER = object()
 
 
-def _number_probe(
-    pool: Pool, read: tuple[str, str], needs: dict[Id, int], asked: dict[Id, set[Any]], everything: int, kind: ProbeKind
-) -> Probe:
-    """Sweep over all starts; each proposition is evaluated only where one of its own constants stands."""
+def _number_probe(pool: Pool, read: tuple[str, str], needs: dict[Id, int], everything: int, kind: ProbeKind) -> Probe:
+    """Sweep over all starts; each proposition is looked at only where one of its own constants stands."""
     changes: dict[Key, list[tuple[int, bool]]] = {}
     absent = first = everything
     for proposition, needing in needs.items():
         if not survives(pool, proposition, ABSENT):
             absent &= ~needing
-        starts = sorted({start for key in asked[proposition] for start in _starts(key, kind)})
-        alive = survives(pool, proposition, (-math.inf, 0))
-        if not alive:
-            first &= ~needing
-        for start in starts:
-            now = survives(pool, proposition, start)
-            if now is not alive:
+        for start, now in _turns(pool, proposition, kind):
+            if start == _LOWEST:
+                first = first if now else first & ~needing
+            else:
                 changes.setdefault(start, []).append((needing, now))
-                alive = now
     steps, mask = [first], first
     starts = sorted(changes)
     for start in starts:
@@ -196,6 +192,45 @@ def _number_probe(
     if kind == "int":
         return _classify("int", read, tuple(start[0] for start in starts), [*steps, absent])
     return _float_probe(read, starts, steps, absent)
+
+
+def _turns(pool: Pool, proposition: Id, kind: ProbeKind) -> list[tuple[Key, bool]]:
+    """Whether the lowest numbers survive, and from where on that changes."""
+    span = _span(pool, proposition)
+    if span is not None:
+        low, high = (_start(key, kind) for key in span)
+        turns = [(low, True)] if low < high else []
+        if turns and high != _HIGHEST:
+            turns.append((high, False))
+        return turns if turns and low == _LOWEST else [(_LOWEST, False), *turns]
+    alive = survives(pool, proposition, _LOWEST)
+    turns = [(_LOWEST, alive)]
+    for start in sorted({_start((key, above), kind) for key in _keys(pool, proposition) for above in (0, 1)}):
+        now = survives(pool, proposition, start)
+        if now is not alive:
+            turns.append((start, now))
+            alive = now
+    return turns
+
+
+def _span(pool: Pool, proposition: Id) -> tuple[Key, Key] | None:
+    """The first number that survives and the first after those, of a conjunction of plain bounds as most are."""
+    low, high = _LOWEST, _HIGHEST
+    for literal in pool.conjuncts(proposition):
+        node = pool.nodes[literal]
+        atom = pool.nodes[node[1]] if node[0] == "is" else node
+        if atom[0] != "compare" or node[2] & (TRUE | FALSE) != TRUE:
+            return None
+        left, right = pool.nodes[atom[2]], pool.nodes[atom[3]]
+        # A number itself comes before what lies just above it.
+        if atom[1] == "==":
+            number = right[2] if left[0] == "field" else left[2]
+            low, high = max(low, (number, 0)), min(high, (number, 1))
+        elif left[0] == "field":
+            high = min(high, (right[2], int(atom[1] == "<=")))
+        else:
+            low = max(low, (left[2], int(atom[1] == "<")))
+    return low, high
 
 
 def _float_probe(read: tuple[str, str], starts: list[Key], steps: list[int], absent: int) -> Probe:
@@ -213,10 +248,12 @@ def _float_probe(read: tuple[str, str], starts: list[Key], steps: list[int], abs
     return _classify("float", read, tuple(keys), [*slots, steps[at], absent])
 
 
-def _starts(key: float, kind: ProbeKind) -> tuple[Key, Key]:
-    if kind == "int":
-        return (math.ceil(key), 0), (math.floor(key) + 1, 0)
-    return (key, 0), (key, 1)
+def _start(key: Key, kind: ProbeKind) -> Key:
+    """A key as the first value of its kind that is not below it."""
+    number, above = key
+    if kind != "int" or abs(number) == math.inf:
+        return key
+    return (math.floor(number) + 1 if above else math.ceil(number)), 0
 
 
 def _classify(kind: ProbeKind, read: tuple[str, str], keys: tuple[Any, ...], slots: list[int]) -> Probe:

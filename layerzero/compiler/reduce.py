@@ -7,7 +7,7 @@ kernels that are gone, locks and orders of lower rank. Scores are monotone in ev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from layerzero.compiler.lower import Lowered, PartKind
 from layerzero.compiler.stages import Stages, bits
@@ -19,11 +19,6 @@ class Reducer:
 
     stages: Stages
     work: int = 0
-    _kinds: dict[PartKind, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for number, part in enumerate(self.lowered.parts):
-            self._kinds[part.kind] = self._kinds.get(part.kind, 0) | 1 << number
 
     @property
     def lowered(self) -> Lowered:
@@ -38,7 +33,7 @@ class Reducer:
             state = smaller
 
     def of(self, kind: PartKind, state: int) -> int:
-        return state & self._kinds.get(kind, 0)
+        return state & self.stages.kinds.get(kind, 0)
 
 
 class _Step:
@@ -199,11 +194,13 @@ class _Step:
             orders = self.rules("order")
         if any(not is_sure for _, _, is_sure in orders):
             return
-        applied = self.stages.sort(self.state)
-        counting = self.stages.agreeing(applied, self.kernels)
+        counting = self.stages.agreeing(self.state, self.kernels)
         if orders and not counting:
             return
-        places = {k: tuple(self.stages.position(applied, order, k) for order in counting) for k in bits(self.kernels)}
+        places = {
+            k: tuple(self.stages.position(order, about, k) for order, about in counting.items())
+            for k in bits(self.kernels)
+        }
         scores = self.score_bounds()
         worst = {k: (places[k], -scores[k][0], -self.lowered.priorities[k], k) for k in bits(sure & self.kernels)}
         best = {k: (places[k], -scores[k][1], -self.lowered.priorities[k], k) for k in places}

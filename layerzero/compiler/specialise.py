@@ -70,18 +70,22 @@ class Specialiser:
 
     def term(self, expression: Expression) -> Id:
         """The term of an expression. Parts come first, so a deep expression needs no deep stack."""
+        done = self._done
+        known = done.get(id(expression))
+        if known is not None:
+            return known[1]
         stack = [expression]
         while stack:
             top = stack[-1]
-            waiting = [part for part in children(top) if id(part) not in self._done]
-            if waiting and id(top) not in self._done:
+            waiting = [part for part in children(top) if id(part) not in done]
+            if waiting:
                 stack.extend(waiting)
                 continue
             stack.pop()
-            if id(top) not in self._done:
+            if id(top) not in done:
                 # The expression is kept beside its term, so that its id stays its own.
-                self._done[id(top)] = (top, self._term(top))
-        return self._done[id(expression)][1]
+                done[id(top)] = (top, self._term(top))
+        return done[id(expression)][1]
 
     def _term(self, expression: Expression) -> Id:
         pool = self.pool

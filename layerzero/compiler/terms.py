@@ -22,7 +22,11 @@ Id = int
 TRUE, FALSE, UNKNOWN = 1, 2, 4
 """The three values of a condition, as bits: a proposition allows a set of them."""
 
+_OF_TWO_VALUES = (0, TRUE, FALSE | UNKNOWN, 7)
+
 MIN_INT, MAX_INT = -(2**63), 2**63 - 1
+SHALLOW = 100
+"""Conditions up to this deep are walked by recursion."""
 Plain = bool | int | float | str
 Bounds = tuple[int, int]
 
@@ -36,10 +40,11 @@ class Pool:
     known: AbstractSet[str] = frozenset()  # and of these, those that are never NaN or infinite
     may_be_nan: AbstractSet[str] = frozenset()  # given, and yet unknown
     nodes: list[Term] = field(default_factory=list)
-    _numbers: dict[tuple[str, Term], Id] = field(default_factory=dict)
+    _numbers: dict[Term, Id] = field(default_factory=dict)
     _truths: dict[tuple[Id, int], Id] = field(default_factory=dict)
     _inverses: dict[Id, Id] = field(default_factory=dict)
-    _shallow: set[Id] = field(default_factory=set)  # whose parts have their truths
+    _settled: set[Id] = field(default_factory=set)  # whose parts have their truths
+    _heights: dict[Id, int] = field(default_factory=dict)  # of conditions: how deep a recursion goes
     _bounds: dict[Id, Bounds] = field(default_factory=dict)
     _certain: dict[Id, bool] = field(default_factory=dict)
     _reads: dict[Id, frozenset[Term]] = field(default_factory=dict)
@@ -50,8 +55,8 @@ class Pool:
         self.unknown = self.add("unknown")
 
     def add(self, *term: Any) -> Id:
-        # 1, 1.0 and True are one key in a dict; the types keep them apart, the sign keeps -0.0 from being 0.0.
-        key = (":".join(type(part).__name__ for part in term) + ("-" if _negative_zero(term) else ""), term)
+        # 1, 1.0 and True are one key in a dict: a constant's kind keeps them apart, the sign keeps -0.0 from being 0.0.
+        key = (*term, "-") if term[0] == "const" and _negative_zero(term[2]) else term
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self.nodes)
@@ -158,7 +163,7 @@ class Pool:
         if term in (self.true, self.false, self.unknown):
             return {self.true: self.false, self.false: self.true, self.unknown: self.unknown}[term]
         node = self.nodes[term]
-        return int(node[1]) if node[0] == "not" else self.add("not", term)
+        return int(node[1]) if node[0] == "not" else self._add_condition("not", term)
 
     def conjunction(self, parts: tuple[Id, ...]) -> Id:
         return self._junction("and", parts, neutral=self.true, absorbing=self.false)
@@ -170,7 +175,7 @@ class Pool:
         """`X if C else Y` of conditions: unknown where C is."""
         if condition in (self.true, self.false, self.unknown):
             return {self.true: then, self.false: otherwise, self.unknown: self.unknown}[condition]
-        return self.add("either", condition, then, otherwise)
+        return self._add_condition("either", condition, then, otherwise)
 
     def _junction(self, operator: str, parts: tuple[Id, ...], neutral: Id, absorbing: Id) -> Id:
         flat: dict[Id, None] = {}
@@ -182,7 +187,12 @@ class Pool:
             return absorbing
         if len(flat) < 2:
             return next(iter(flat), neutral)
-        return self.add(operator, *sorted(flat))
+        return self._add_condition(operator, *sorted(flat))
+
+    def _add_condition(self, operator: str, *parts: Id) -> Id:
+        number = self.add(operator, *parts)
+        self._heights[number] = 1 + max(self._heights.get(part, 0) for part in parts)
+        return number
 
     def deepest_first(self, term: Id, done: Container[Id]) -> list[Id]:
         """A term and all below it that is not `done`, parts before what they are parts of.
@@ -206,9 +216,9 @@ class Pool:
 
     def truth(self, term: Id, allowed: int) -> Id:
         """The proposition that the condition has one of the `allowed` values."""
-        if (term, allowed) not in self._truths:
-            for part in self.deepest_first(term, self._shallow):
-                self._shallow.add(part)
+        if (term, allowed) not in self._truths and self._heights.get(term, 0) > SHALLOW:
+            for part in self.deepest_first(term, self._settled):
+                self._settled.add(part)
                 if self.nodes[part][0] in ("not", "and", "or", "either"):
                     self._find_truth(part, TRUE)
                     self._find_truth(part, FALSE)
@@ -251,10 +261,12 @@ class Pool:
     def _literal(self, atom: Id, allowed: int) -> Id:
         """An atom that is never unknown has two values only, so that each proposition has one form."""
         if self.certain(atom):
-            allowed = {0: 0, TRUE: TRUE, FALSE: FALSE | UNKNOWN, 3: 7}[allowed & 3]
+            allowed = _OF_TWO_VALUES[allowed & 3]
         return self.true if allowed == 7 else self.false if allowed == 0 else self.add("is", atom, allowed)
 
     def inverse(self, proposition: Id) -> Id:
+        if self.nodes[proposition][0] not in ("all", "any"):
+            return self._inverse(proposition)
         for part in self.deepest_first(proposition, self._inverses):
             if self.nodes[part][0] in ("all", "any"):
                 self._inverses[part] = self._inverse(part)
@@ -316,6 +328,9 @@ class Pool:
 
     def reads(self, term: Id) -> frozenset[Term]:
         """What a term asks of a call: ("field", name) and ("arm", experiment)."""
+        known = self._reads.get(term)
+        if known is not None:
+            return known
         for part in self.deepest_first(term, self._reads):
             node = self.nodes[part]
             if node[0] in ("field", "has"):
@@ -343,6 +358,9 @@ class Pool:
 
     def certain(self, term: Id) -> bool:
         """Whether a value or condition is never unknown."""
+        known = self._certain.get(term)
+        if known is not None:
+            return known
         for part in self.deepest_first(term, self._certain):
             node = self.nodes[part]
             match node[0]:
@@ -440,5 +458,5 @@ def as_double(value: float) -> float | None:
         return None
 
 
-def _negative_zero(term: Term) -> bool:
-    return any(isinstance(part, float) and part == 0 and math.copysign(1, part) < 0 for part in term)
+def _negative_zero(value: Any) -> bool:
+    return type(value) is float and value == 0 and math.copysign(1, value) < 0

@@ -19,6 +19,8 @@ from layerzero.semantics.proof import Outcome
 MAX_NODES = 1500
 MAX_WORK = 100_000
 """Parts looked at while reducing states; about a fifth of a second on a slow core."""
+LEAST_LOOKS = 64
+"""How often the parts are looked at in the search for a tree, at least."""
 SMALL = 256
 """Nodes of a tree that is small enough not to look for a smaller one."""
 
@@ -44,6 +46,8 @@ class Tree:
 def build_tree(lowered: Lowered, probes: Sequence[Probe], limits: tuple[int, int]) -> Tree | None:
     """The smaller of the trees that two orders of probes give; None where neither stays within the bounds."""
     best: Tree | None = None
+    if len(lowered.parts) * LEAST_LOOKS > limits[1]:
+        return None  # it would be found out only after all of the work
     for order in _orders(lowered, probes):
         tree = _Builder(lowered, probes, order, limits).build()
         if tree is not None and (best is None or len(tree.nodes) < len(best.nodes)):

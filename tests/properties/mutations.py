@@ -156,14 +156,15 @@ def _(original: Any, self: Any, term: int) -> Any:
     return False
 
 
-@replaces(probes, "_starts", "a class of integers begins one later")
+@replaces(probes, "_start", "a class of integers begins one later")
 def _(original: Any, key: Any, kind: str) -> Any:
-    return tuple((start + 1, above) for start, above in original(key, kind)) if kind == "int" else original(key, kind)
+    start, above = original(key, kind)
+    return (start + 1, above) if kind == "int" else (start, above)
 
 
-@replaces(probes, "_starts", "a double that equals a bound counts as above it")
+@replaces(probes, "_start", "a double that equals a bound counts as above it")
 def _(original: Any, key: Any, kind: str) -> Any:
-    return original(key, kind) if kind == "int" else ((key, 1), (key, 1))
+    return original(key, kind) if kind == "int" else (key[0], 1)
 
 
 def _versions_as_text(patch: pytest.MonkeyPatch) -> None:
@@ -256,16 +257,16 @@ def _(original: Any, rule: Any, environment: Any) -> Any:
 
 
 @replaces(Stages, "highest", "rules of every rank count")
-def _(original: Any, self: Any, rules: Any) -> Any:
-    return list(rules)
+def _(original: Any, self: Any, kind: Any, parts: int) -> Any:
+    return self.about(parts & self.kinds.get(kind, 0))
 
 
-@replaces(Stages, "intersection", "the targets of locks are united")
+@replaces(Stages, "targets", "the targets of locks are united")
 def _(original: Any, self: Any, applied: Any, locks: Any) -> Any:
-    return union({rule: applied.of("lock")[rule] for rule in locks})
+    return applied.feasible & union(locks)
 
 
-@replaces(Stages, "intersection", "deny before lock")
+@replaces(Stages, "targets", "deny before lock")
 def _(original: Any, self: Any, applied: Any, locks: Any) -> Any:
     return original(self, applied, locks) & ~union(applied.of("deny"))
 
@@ -336,14 +337,14 @@ def _(original: Any, self: Any, *arguments: Any) -> Any:
 
 
 @replaces(Stages, "position", "what no target matches comes first")
-def _(original: Any, self: Any, applied: Any, order: int, kernel: int) -> Any:
-    found = original(self, applied, order, kernel)
+def _(original: Any, self: Any, order: int, about: int, kernel: int) -> Any:
+    found = original(self, order, about, kernel)
     return -1 if found == len(self.lowered.rules[order].positions) else found
 
 
 @replaces(Stages, "agreeing", "orders that disagree apply")
-def _(original: Any, self: Any, applied: Any, candidates: int) -> Any:
-    return self.highest(applied.of("order"))
+def _(original: Any, self: Any, parts: int, candidates: int) -> Any:
+    return self.highest("order", parts)
 
 
 # ---------------------------------------------------------------- fallback
