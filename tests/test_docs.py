@@ -61,7 +61,8 @@ def of(language: str) -> list[Example]:
 
 @pytest.fixture
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A folder with the page's files."""
+    """A folder with the page's files, and the shipped policies as they lie in a checkout."""
+    (tmp_path / "policies").symlink_to(ROOT / "policies")
     for example in examples(request.getfixturevalue("example").page):
         if "file" in example.options:
             (tmp_path / example.options["file"]).write_text(example.text, encoding="utf-8")
