@@ -12,10 +12,14 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 WORKERS ?= auto
+ROUNDS ?= 2000
+# A wheel for another Python than this one has no extension in it.
+PURE := -C wheel.cmake=false -C wheel.py-api=py3 -C wheel.platlib=false
+NATIVE := $(wildcard layerzero/native/*.cpp layerzero/native/*.hpp layerzero/native/CMakeLists.txt)
 # One torch thread per test process: the processes already use every core.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help demo test quick lint stress format clean gpu-bundle verify-gpu
+.PHONY: help demo test quick lint stress asan format clean gpu-bundle verify-gpu
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -39,7 +43,7 @@ stress: $(VENV)/.ready ## the long runs
 
 gpu-bundle: $(VENV)/.ready ## wheels of LayerZero and what it needs, for an offline host with Python 3.12 and torch
 	@rm -rf dist/gpu && mkdir -p dist/gpu/wheels
-	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist/gpu/wheels .
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist/gpu/wheels $(PURE) .
 	@$(PIP) download --only-binary=:all: --python-version 3.12 --implementation cp --abi cp312 --abi none --no-deps \
 		--constraint constraints.txt --dest dist/gpu/wheels lark packaging
 	@ls -l dist/gpu/wheels
@@ -51,15 +55,23 @@ verify-gpu: ## on a CUDA host: facts, errors, regret, tokens a second, with the 
 	python3 benchmarks/gpu/regret.py --database dist/gpu/measured.sqlite | tee dist/gpu/regret.md; \
 	python3 benchmarks/gpu/end_to_end.py --json dist/gpu/end_to_end.json
 
+asan: $(VENV)/.ready ## the native matcher under the sanitizers: damaged forms, then the laws of the engines
+	@mkdir -p build && cmake -S layerzero/native -B build/asan -DLAYERZERO_SANITIZE=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python) >build/asan.log \
+	&& cmake --build build/asan >>build/asan.log || { cat build/asan.log; exit 1; }
+	@$(BIN)/python tests/fuzz/write_forms.py build/asan/forms && build/asan/fuzz 1 $(ROUNDS) build/asan/forms/*
+	@LAYERZERO_NATIVE=$$(ls build/asan/_matcher*.so) LD_PRELOAD=$$(c++ -print-file-name=libasan.so) \
+	ASAN_OPTIONS=detect_leaks=0 $(TEST_ENV) $(BIN)/python -m pytest -q -n 0 tests/unit/native tests/fuzz/test_native_forms.py
+
 format: $(VENV)/.ready ## what ruff can mend by itself
 	@$(BIN)/ruff check --quiet --fix-only . && $(BIN)/ruff format --quiet .
 
 clean: ## removes the environment and every cache
+	@rm -rf layerzero/native/*.so layerzero/native/CMakeFiles layerzero/native/CMakeCache.txt
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find layerzero tests -name __pycache__ -prune -exec rm -rf {} +
 
-# The stamp is newer than the two files that say what is installed; so an up-to-date environment costs nothing.
-$(VENV)/.ready: pyproject.toml constraints.txt
+# The stamp is newer than the files that say what is installed and built; so an up-to-date environment costs nothing.
+$(VENV)/.ready: pyproject.toml constraints.txt $(NATIVE)
 	@test -n "$(PYTHON)" || { echo "LayerZero needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
 	@echo "setting up $(VENV) with $$($(PYTHON) --version), about a minute ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(PYTHON) -m virtualenv --quiet $(VENV); } || \

@@ -13,6 +13,7 @@ from importlinter import cli
 WITHOUT_TORCH = (
     "errors",
     "resources",
+    "native",
     "syntax",
     "notations",
     "check",

@@ -161,7 +161,7 @@ class _Function:
         if self.region:
             return [*lines, " return m"]
         known = self.constants.named(memory)
-        compute = self.constants.named(_remembering(Stages(self.form.lowered), memory))
+        compute = self.constants.named(remembering(Stages(self.form.lowered), memory))
         return [*lines, f" o = {known}.get(m)", f" return {compute}(m) if o is None else o"]
 
     def block(self, prefix: str) -> Block:
@@ -196,7 +196,9 @@ def _numbered(child: int, count: int) -> int:
     return child if child >= 0 else count - 1 - child
 
 
-def _remembering(stages: Stages, memory: dict[int, Outcome]) -> Callable[[int], Outcome]:
+def remembering(stages: Stages, memory: dict[int, Outcome]) -> Callable[[int], Outcome]:
+    """Parts -> their outcome, kept in the bounded `memory` for those who look there first."""
+
     def compute(parts: int) -> Outcome:
         outcome = stages.outcome(parts)
         if len(memory) >= MAX_REMEMBERED:

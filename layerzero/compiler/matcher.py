@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from layerzero.check.expressions import Value
 from layerzero.compiler.codegen import Decide, generate
 from layerzero.compiler.form import Form, OperationForm
+from layerzero.compiler.native import native_function
 from layerzero.compiler.slices import Each, at_once
 from layerzero.errors import UnknownNameError
 from layerzero.semantics.proof import Outcome
@@ -53,15 +54,20 @@ class Matcher:
 
 
 def build(form: Form, each: Each = at_once) -> Matcher:
-    """Generate the functions of a form; `each` says how the loops of doing so run."""
+    """Make the functions of a form, native where the extension was built; `each` says how the loops of doing so run."""
     return Matcher(form, {name: function_of(operation, each) for name, operation in form.operations.items()})
 
 
+def build_in_python(form: Form) -> Matcher:
+    """The matcher that serves where the extension was not built."""
+    return Matcher(form, {name: generate(operation) for name, operation in form.operations.items()})
+
+
 def function_of(form: OperationForm, each: Each = at_once) -> Decide:
-    """The function of an operation, generated once for each form: a swap that leaves an operation alone costs it
+    """The function of an operation, made once for each form: a swap that leaves an operation alone costs it
     nothing. It lives as long as the form."""
     kept: dict[str, Decide] = vars(form)  # as functools.cached_property keeps what it made
     found = kept.get("_function")
     if found is None:
-        found = kept["_function"] = generate(form, each)
+        found = kept["_function"] = native_function(form, each) or generate(form, each)
     return found

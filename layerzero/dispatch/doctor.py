@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal as OneOf
 
+from layerzero import native
 from layerzero.backends.machine import ThisMachine
 from layerzero.backends.probe import import_failure, installed_version
 from layerzero.check import Checked
@@ -106,6 +107,11 @@ def _python() -> Iterator[Item]:
     here = f"{platform.python_implementation()} {version}, {platform.system()} {platform.machine()}"
     old = sys.version_info < (3, 11)
     yield Item("python", "problem" if old else "ok", here, "wanted 3.11 or newer" if old else "")
+    if native.matcher is not None:
+        yield Item("matcher", "ok", "native")
+    else:
+        slower = "the Python matcher serves: the same decisions, some microseconds slower"
+        yield Item("matcher", "note", f"no native one, {native.why_not}", slower)
 
 
 def _torch(machine: ThisMachine) -> Iterator[Item]:

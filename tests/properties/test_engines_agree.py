@@ -1,7 +1,9 @@
-"""The interpreter is the definition; the generated matchers are held equal to it over random policies and contexts.
+"""The interpreter is the definition; the matchers, generated and native, are held equal to it over random policies and
+contexts.
 
-Each policy is compiled three ways: as a tree, as bits, and with some fields fixed. `make test` decides at least 20 000
-(policy, context) pairs. The same pairs then catch every mutation of the compiler, so the property has teeth.
+Each policy is compiled three ways, for both: as a tree, as bits, and with some fields fixed. `make test` decides at
+least 20 000 (policy, context) pairs. The same pairs then catch every mutation of the compiler, so the property has
+teeth.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ from types import ModuleType
 
 import pytest
 
+from layerzero import native
 from layerzero.check import expressions as typed, program_from_text
 from layerzero.check.expressions import Expression, walk
 from layerzero.check.program import Program, Scope
 from layerzero.compiler.compile import LIMITS, compile_program
 from layerzero.compiler.form import Form
-from layerzero.compiler.matcher import Matcher, build
+from layerzero.compiler.matcher import Matcher, build, build_in_python
 from layerzero.errors import PolicyError
 from layerzero.semantics.interpret import decide
 from layerzero.semantics.proof import Outcome, Proof
@@ -83,9 +86,11 @@ def judged() -> tuple[tuple[Judged, ...], Counter[str], int]:
 
 
 def matchers(case: generators.Case) -> Iterator[tuple[str, Matcher]]:
-    yield "tree", build(compile_program(case.program, case.environment, {}, SMALL_TREES))
-    yield "bits", build(compile_program(case.program, case.environment, {}, (0, 0)))
-    yield "fixed", build(compile_program(case.program, case.environment, case.fixed, SMALL_TREES))
+    for name, fixed, limits in (("tree", {}, SMALL_TREES), ("bits", {}, (0, 0)), ("fixed", case.fixed, SMALL_TREES)):
+        form = compile_program(case.program, case.environment, fixed, limits)
+        yield name, build_in_python(form)
+        if native.matcher is not None:
+            yield f"native {name}", build(form)
 
 
 def disagreement(one: Judged) -> str | None:

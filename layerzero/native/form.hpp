@@ -1,0 +1,129 @@
+// Flat arrays of one operation -> outcome of one call. No Python in here: what only Python can answer (versions, globs,
+// strings that no rule names) is asked through `Foreign`. README.md has the layout of the arrays.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace layerzero {
+
+using Word = std::int64_t;
+
+enum class Tag : std::uint8_t { absent, not_a_number, boolean, integer, real, text, object };
+
+// A value of a field or term. `absent` is also "unknown"; `not_a_number` is present and unknown. A text is the number of
+// a string that the form names, or -1; `object` is borrowed and only ever handed to `Foreign`.
+struct Value {
+  Word bits = 0;
+  const void* object = nullptr;
+  Tag tag = Tag::absent;
+
+  bool known() const { return tag > Tag::not_a_number; }
+  bool truth() const { return tag == Tag::boolean && bits != 0; }
+  double real() const;
+  static Value of(bool value) { return {value, nullptr, Tag::boolean}; }
+  static Value of(Word value) { return {value, nullptr, Tag::integer}; }
+  static Value of(double value);
+};
+
+enum class Order : Word { equal, less, at_most };
+
+// What only the embedding language can tell. Each answers 0 or 1, or -1 where it failed.
+struct Foreign {
+  virtual int compare(Order order, const Value& left, const Value& right) = 0;
+  virtual int like(Word pattern, const Value& text) = 0;
+
+ protected:
+  ~Foreign() = default;
+};
+
+enum class Operator : Word {
+  constant, field, has, arm, arithmetic, extremum, negate, choose, compare, like, negation, conjunction,
+  disjunction, either, all, any, is, count,
+};
+
+struct Instruction {
+  Operator op;
+  Word a, b, c;
+};
+
+struct Program {
+  Word first, count;
+};
+
+enum LoadFlag : Word { given = 1, needed = 2, is_real = 4, high_open = 8 };
+
+struct Load {
+  Word flags, program, low, high;  // -1: none; `low` and `high` are constants
+};
+
+enum class ProbeKind : Word { integer, real, lookup, formula, count };
+
+struct Probe {
+  ProbeKind kind;
+  Word read, keys, key_count, classes, class_count, program, masks;
+};
+
+struct Node {
+  Word probe, children;
+};
+
+// One operation, checked when it is read: after `parse` no index in it leaves its array, every program and every way
+// through the tree ends. Immutable.
+class Form {
+ public:
+  static constexpr Word magic = 0x31304d524f465a4c;  // "LZFORM01"
+  static constexpr Word refused_call = -1, failed_call = -2;
+  static constexpr std::size_t most_registers = 256;
+
+  // The reason why `words` are no form, or nothing.
+  std::string parse(const Word* words, std::size_t count);
+
+  std::size_t value_count() const { return loads_.size() + arms_; }
+  std::size_t load_count() const { return loads_.size(); }
+  std::size_t arm_count() const { return arms_; }
+  std::size_t probe_count() const { return probes_.size(); }
+  std::size_t mask_words() const { return mask_words_; }
+  Word string_count() const { return strings_; }
+  Word object_count() const { return objects_; }
+  Word outcome_count() const { return outcomes_; }
+  bool refused() const { return refused_; }
+  bool is_tree() const { return tree_; }
+  const Load& load(std::size_t index) const { return loads_[index]; }
+
+  // Fills in defaults. False: a needed field is absent; `failed` tells that Foreign did.
+  bool complete(Value* values, Foreign& foreign, bool& failed) const;
+
+  // The outcome of completed values, by number; `failed_call` where Foreign failed. For trees.
+  // `path`, if given, gets (probe, class) of what was asked, at most `probe_count` of them.
+  Word decide(const Value* values, Foreign& foreign, std::vector<std::pair<Word, Word>>* path = nullptr) const;
+
+  // For bits: the class of every probe; false where Foreign failed.
+  bool classify(const Value* values, Foreign& foreign, std::uint32_t* classes) const;
+  // The parts that survive these classes, `mask_words` words.
+  void survivors(const std::uint32_t* classes, Word* mask) const;
+
+ private:
+  struct Reader;
+
+  Value run(const Program& program, const Value* values, Foreign& foreign, bool& failed) const;
+  Value step(const Instruction& one, const Value* values, Value* registers, Foreign& foreign, bool& failed) const;
+  Word answer(const Probe& probe, const Value* values, Foreign& foreign, bool& failed) const;
+  Word slot(const Probe& probe, const Value& value) const;
+  const Value& constant(Word index) const { return constants_[static_cast<std::size_t>(index)]; }
+
+  std::vector<Word> operands_, keys_, classes_, children_, masks_;
+  std::vector<Value> constants_, real_keys_;
+  std::vector<Load> loads_;
+  std::vector<Program> programs_;
+  std::vector<Instruction> instructions_;
+  std::vector<Probe> probes_;
+  std::vector<Node> nodes_;
+  std::size_t arms_ = 0, mask_words_ = 0;
+  Word strings_ = 0, objects_ = 0, outcomes_ = 0, root_ = 0;
+  bool refused_ = false, tree_ = false;
+};
+
+}  // namespace layerzero
