@@ -31,7 +31,7 @@ from layerzero.semantics.environment import Environment
 
 log = logging.getLogger("layerzero")
 
-_LONGEST_WAIT = timedelta(days=1)
+_LONGEST_WAIT = timedelta(minutes=1)
 
 
 class Machine(Protocol):
@@ -353,12 +353,13 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if not snapshot.vocabulary.expiries:
+            return
         today = snapshot.environment.today
         coming = [day for day in snapshot.vocabulary.expiries if day > today]
-        if not coming:
-            return
-        wait = datetime.combine(coming[0], time(), UTC) - self._clock()
-        # Waking at least daily survives a clock that is set back or forward, and waits longer than platforms allow.
+        wait = datetime.combine(coming[0], time(), UTC) - self._clock() if coming else _LONGEST_WAIT
+        # A clock that is set, forward or back, and a machine that slept are noticed within a minute; back too, so that
+        # a quarantine which ended by a wrong clock is in force again when the clock is right.
         self._timer = threading.Timer(min(max(wait, timedelta(0)), _LONGEST_WAIT).total_seconds() + 0.01, self._wake)
         self._timer.daemon = True
         self._timer.start()

@@ -264,8 +264,8 @@ class Worker:
                 raise RefusedError(str(error)) from error
         try:
             return self._ask(request, blobs)
-        except WorkerLostError as error:
-            raise RefusedError(f"{error}, twice") from error
+        except WorkerLostError as second:
+            raise RefusedError(f"{second}, twice" if second.again else str(second)) from second
 
     def _ask(self, request: Json, blobs: Sequence[bytes]) -> tuple[Json, list[bytes]]:
         with self._lock():

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 import weakref
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +247,23 @@ def test_a_rule_ends_at_midnight_in_a_running_process(bench: Any, tmp_path: Path
     while engine.current().decide(*bench.asked()).kernel != "fast.one":
         assert time.monotonic() < deadline, "the quarantine outlived its day"
         time.sleep(0.01)
+
+
+def test_a_clock_that_is_set_forward_and_back_is_followed(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layerzero.runtime.engine._LONGEST_WAIT", timedelta(seconds=0.02))  # a minute
+    now = [datetime(2026, 12, 1, tzinfo=UTC)]
+    engine = Engine(bench.machine, clock=lambda: now[0])
+    catalog = Source("small_catalog.lzp", bench.words)
+    text = 'policy "p" standalone\nquarantine fast.one for work until 2027-01-01'
+    engine.configure(Policy.from_text(text, catalogs=[catalog]))
+    for day, kernel in (("2026-12-31", "fast.two"), ("2027-02-01", "fast.one"), ("2026-11-01", "fast.two")):
+        now[0] = datetime.fromisoformat(day).replace(tzinfo=UTC)
+        deadline = time.monotonic() + 10
+        while engine.current().environment.today != now[0].date():
+            assert time.monotonic() < deadline, f"{day} was not noticed"
+            time.sleep(0.005)
+        assert engine.current().decide(*bench.asked()).kernel == kernel
+    engine.close()
 
 
 def test_warnings_of_a_policy_reach_the_log(bench: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
