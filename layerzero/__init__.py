@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from layerzero.api import *  # noqa: F403
+    from layerzero.integrations.intercept import intercept as intercept
 
 __version__ = "0.1.0"
 
@@ -26,7 +27,11 @@ _ERRORS = (
     *("LayerZeroError", "ArgumentError", "ContextError", "UnknownNameError", "PolicyError"),
     *("NoKernelError", "KernelCallError", "MissingDependencyError"),
 )
-_HOME = {**dict.fromkeys(_API, "layerzero.api"), **dict.fromkeys(_ERRORS, "layerzero.errors")}
+_HOME = {
+    **dict.fromkeys(_API, "layerzero.api"),
+    **dict.fromkeys(_ERRORS, "layerzero.errors"),
+    "intercept": "layerzero.integrations.intercept",
+}
 
 __all__ = ["__version__", *_HOME]
 

@@ -22,7 +22,7 @@ NAMES = {
     "types": "Context Decision KernelInfo Policy SelectedKernel",
     "errors": "LayerZeroError ArgumentError ContextError UnknownNameError PolicyError NoKernelError KernelCallError "
     "MissingDependencyError",
-    "other": "__version__",
+    "other": "__version__ intercept",
 }
 ERRORS = NAMES["errors"].split()
 FUNCTIONS = ("calls", "selection", "policy", "experiments")

@@ -1,0 +1,149 @@
+"""Models that know nothing of LayerZero go through it, with the results that torch gives."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import layerzero as lz
+from layerzero.integrations.intercept import Intercept
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-6}
+
+
+def agree(call: Callable[[], Tensor]) -> Intercept:
+    """Both ways of running a call give the same; returns what was seen."""
+    wanted = call()
+    with lz.intercept() as seen:
+        got = call()
+    torch.testing.assert_close(got, wanted, **CLOSE)
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "bert"])
+def test_models_of_transformers(kind: str) -> None:
+    pytest.importorskip("transformers")
+    from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, LlamaConfig, LlamaModel
+
+    torch.manual_seed(0)
+    small = {"vocab_size": 64}
+    model: nn.Module
+    if kind == "llama":
+        sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+        model = LlamaModel(LlamaConfig(num_hidden_layers=2, **sizes, **small))
+    elif kind == "gpt2":
+        model = GPT2Model(GPT2Config(n_layer=2, n_embd=32, n_head=4, n_positions=32, **small))
+    else:
+        sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+        model = BertModel(BertConfig(num_hidden_layers=2, **sizes, **small))
+    model.eval()
+    ids = torch.randint(0, 64, (2, 9))
+    with torch.no_grad():
+        seen = agree(lambda: model(input_ids=ids).last_hidden_state)
+    assert seen.served["attention"] == 2
+    assert not seen.left
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"is_causal": True},
+        {"scale": 0.3},
+        {"attn_mask": torch.tensor([True, False, True, True, False, True, True]).expand(5, 7)},
+        {"attn_mask": torch.linspace(-1, 1, 35).view(5, 7)},
+    ],
+    ids=["plain", "causal, aligned to the top left", "scale", "boolean mask", "additive mask"],
+)
+def test_attention_means_what_torch_means(options: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(2, 4, 5, 16), torch.randn(2, 4, 7, 16), torch.randn(2, 4, 7, 16)
+    seen = agree(lambda: functional.scaled_dot_product_attention(q, k, v, **options))  # type: ignore[arg-type]
+    assert seen.served == {"attention": 1}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_rms_norm_without_eps_uses_that_of_the_type_torch_computes_in(dtype: torch.dtype) -> None:
+    x = torch.linspace(-1e-3, 1e-3, 64).view(2, 32).to(dtype)
+    seen = agree(lambda: functional.rms_norm(x, (32,)))
+    assert seen.served == {"rms_norm": 1}
+
+
+def test_modules_of_torch() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.SiLU(), nn.LayerNorm(16), nn.RMSNorm(16), nn.GELU("tanh"))
+    x = torch.randn(3, 8)
+    seen = agree(lambda: model(x))
+    assert seen.served == {"silu": 1, "layer_norm": 1, "rms_norm": 1, "gelu": 1}
+
+
+def test_gradients_flow() -> None:
+    x = torch.randn(3, 8, requires_grad=True)
+    (wanted,) = torch.autograd.grad(functional.gelu(functional.layer_norm(x, (8,))).sum(), x)
+    with lz.intercept():
+        (got,) = torch.autograd.grad(functional.gelu(functional.layer_norm(x, (8,))).sum(), x)
+    torch.testing.assert_close(got, wanted, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "reason"),
+    [
+        (lambda x: functional.silu(x.clone(), inplace=True), "silu", "it writes to its input"),
+        (lambda x: functional.layer_norm(x, (5, 16)), "layer_norm", "it norms more than the last dimension"),
+        (
+            lambda x: functional.scaled_dot_product_attention(x, x[:, :1], x[:, :1]),
+            "scaled_dot_product_attention",
+            "its heads broadcast without `enable_gqa`",
+        ),
+        (
+            lambda x: functional.scaled_dot_product_attention(x[0], x[0], x[0]),
+            "scaled_dot_product_attention",
+            "it is not [batch, heads, seq, head_dim]",
+        ),
+    ],
+    ids=["in place", "two dimensions", "broadcast heads", "no batch"],
+)
+def test_what_it_does_not_say_stays_with_torch_and_is_told_once(
+    call: Callable[[Tensor], Tensor], name: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    x = torch.randn(2, 4, 5, 16)
+    with caplog.at_level(logging.WARNING, "layerzero"), lz.intercept() as seen:
+        first, second = call(x), call(x)
+    torch.testing.assert_close(first, call(x))
+    torch.testing.assert_close(second, first)
+    assert seen.left == {(name, reason): 2}
+    assert not seen.served
+    assert [record.getMessage() for record in caplog.records] == [f"`{name}` is left to torch: {reason}"]
+
+
+def test_multi_head_attention_is_said_to_stay_with_torch() -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
+    x = torch.randn(2, 5, 16)
+    with torch.no_grad():
+        seen = agree(lambda: layer(x))
+    assert seen.served == {"layer_norm": 2}
+    assert seen.left[("multi_head_attention_forward", "torch runs its parts where no mode sees them")] == 1
+
+
+def test_the_policy_in_force_decides() -> None:
+    x = torch.randn(2, 8)
+    policy = lz.Policy.from_text("lock reference.silu for silu", prelude=True)
+    with lz.using(policy), lz.trace() as calls, lz.intercept():
+        functional.silu(x)
+    assert [record.decision.kernel for record in calls] == ["reference.silu"]
+
+
+def test_outside_of_the_block_nothing_is_taken_over() -> None:
+    with lz.intercept() as seen:
+        pass
+    functional.silu(torch.randn(3))
+    assert not seen.served
