@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _API = (
-    *("Context", "Decision", "KernelInfo", "Policy", "SelectedKernel"),
+    *("Context", "Decision", "KernelInfo", "Plan", "Policy", "SelectedKernel"),
     *("attention", "paged_attention", "rms_norm", "layer_norm", "group_norm", "rope", "alibi"),
     *("swiglu", "gelu", "silu", "sample_topk", "sample_topp", "sample_greedy"),
     *("select", "explain", "which", "list_kernels", "validate", "dry_run", "trace"),
+    *("bind", "compile", "warmup", "readiness_check"),
     *("configure", "context", "pin", "using", "lock", "unlock", "prefer", "disabled", "enable"),
     *("request", "outcome", "experiment_status", "share_experiments", "resume_arm"),
     *("register_kernel", "configure_breakers", "status", "doctor", "log_decisions"),

@@ -6,19 +6,24 @@ raise ArgumentError; a call that no kernel may serve raises NoKernelError, which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from layerzero.backends.machine import ThisMachine
+from layerzero.dispatch import bind as _bind
 from layerzero.dispatch.call import Dispatcher
 from layerzero.dispatch.decision_logs import DecisionLogs
 from layerzero.dispatch.doctor import Doctor, diagnose
 from layerzero.dispatch.inspection import Context, Inspector, KernelInfo, SelectedKernel
+from layerzero.dispatch.plan import Plan, make_plan
+from layerzero.dispatch.readiness import issues_of
 from layerzero.dispatch.registration import register
 from layerzero.dispatch.trace import trace
+from layerzero.dispatch.warmup import Warmth, WarmupReport, bar_if_wanted
+from layerzero.errors import ArgumentError
 from layerzero.experiments.report import ExperimentsReport
 from layerzero.experiments.requests import Request
 from layerzero.experiments.service import Experiments
@@ -35,7 +40,7 @@ from layerzero.operations import (
     silu as _silu,
     swiglu as _swiglu,
 )
-from layerzero.operations.device import present_devices
+from layerzero.operations.device import default_device, device_fields, present_devices
 from layerzero.runtime import ambient
 from layerzero.runtime.breakers import Breakers, BreakerSettings
 from layerzero.runtime.decision import Decision
@@ -63,6 +68,7 @@ _experiments = Experiments(_engine, _dispatcher)
 _logs = DecisionLogs(_dispatcher)
 FEED.connect(Deciding(_dispatcher, _engine, _breakers, lambda: _logs.dropped, _experiments.totals))
 _inspector = Inspector(_dispatcher)
+_warmth = Warmth(_dispatcher)
 _rules = RuntimeRules(_engine)
 _live = Live(_engine)
 _call = _dispatcher.call
@@ -308,6 +314,106 @@ def list_kernels(operation: str | None = None) -> list[KernelInfo]:
     return _inspector.list_kernels(operation)
 
 
+# ---------------------------------------------------------------- ahead of the calls
+
+
+def bind(operation: str, *args: Any, varies: Collection[str] | None = None, **kwargs: Any) -> Callable[..., Any]:
+    """A callable for calls like an example: `attend = lz.bind("attention", q, k, v, is_causal=True)`.
+
+    Device, dtypes, layout and options of the calls are promised to be the example's. Where nothing else can change the
+    decision, this is the very function of the kernel: nothing stands between the caller and it. Else it is a callable
+    that looks at what is left, and at nothing else. Both keep the policy that is in force now, leave no trace and
+    count for no breaker; the kernel's function takes the arguments of its operation that it honours.
+
+    Args:
+        operation: "attention", or a view.
+        args: The arguments of the call, with `kwargs`.
+        varies: The fields that will differ from the example; () promises none. None are the sizes and strides of the
+            tensors, gradients, and the fields of `lz.context`.
+        kwargs: See args.
+
+    Raises:
+        ArgumentError: The example does not fit the operation.
+        NoKernelError: No kernel may serve it.
+    """
+    return _bind.bind(_dispatcher, operation, args, kwargs, varies)
+
+
+def compile(
+    operation: str,
+    shapes: Iterable[Sequence[int]],
+    *,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    **fields: Any,
+) -> Plan:
+    """What the policy in force decides for calls to come: `plan.calls`, `plan.kernels`, `plan.save(path)`.
+
+    `lz.readiness_check` asks for what is planned to be warm.
+
+    Args:
+        operation: "attention.causal".
+        shapes: Of attention (batch, seq, heads, head_dim), seq being that of the keys in decoding; of norms and
+            activations (..., hidden_size); docs/operations/warm-up.md has all.
+        dtype: None is bf16, fp32 on a CPU.
+        device: None is torch's default device, or else the first GPU.
+        fields: What a shape does not say: `kv_heads=8, window=1024`.
+
+    Raises:
+        ArgumentError: A shape does not fit the operation.
+        ContextError: A field does not fit.
+    """
+    where = default_device(device)
+    kind = dtype if dtype is not None else "fp32" if where.type == "cpu" else "bf16"
+    return _warmth.add(make_plan(_dispatcher, operation, shapes, device_fields(where), kind, fields))
+
+
+def warmup(
+    operation: str | None = None,
+    shapes: Iterable[Sequence[int]] | None = None,
+    *,
+    plan: Plan | None = None,
+    progress: bool | None = None,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    **fields: Any,
+) -> WarmupReport:
+    """Load every kernel of a plan, and call once those that compile at their first call, so that no request waits.
+
+    The kernels of one backend are visited in turn, backends side by side. Gradients are on or off as for the caller.
+    A kernel that fails is in the report and in the log.
+
+    Args:
+        operation: See `compile`, as for shapes, dtype, device and fields.
+        shapes: See operation.
+        plan: Instead of an operation and shapes; one of another policy is decided anew.
+        progress: A bar on standard error; None is where that is a terminal.
+        dtype: See operation.
+        device: See operation.
+        fields: See operation.
+
+    Raises:
+        ArgumentError: Both or neither of a plan and an operation with shapes; as `compile`.
+    """
+    if (plan is None) == (operation is None and shapes is None):
+        raise ArgumentError("give either `plan=` or an operation and shapes")
+    if plan is None:
+        if operation is None or shapes is None:
+            raise ArgumentError("a warm-up without `plan=` wants both an operation and shapes")
+        plan = compile(operation, shapes, dtype=dtype, device=device, **fields)
+    return _warmth.warm(plan, bar_if_wanted(progress))
+
+
+def readiness_check() -> tuple[bool, list[str]]:
+    """Whether requests can be served at full speed, and what is missing: `ready, issues = lz.readiness_check()`.
+
+    It loads and compiles nothing: what `lz.compile` or `lz.warmup` planned and what is cold of it under the policy in
+    force is an issue, as is a planned call that no kernel serves.
+    """
+    issues = issues_of(_engine, _warmth)
+    return not issues, issues
+
+
 # ---------------------------------------------------------------- policy
 
 
@@ -550,10 +656,13 @@ __all__ = [
     "Context",
     "Decision",
     "KernelInfo",
+    "Plan",
     "Policy",
     "SelectedKernel",
     "alibi",
     "attention",
+    "bind",
+    "compile",
     "configure",
     "configure_breakers",
     "context",
@@ -573,6 +682,7 @@ __all__ = [
     "paged_attention",
     "pin",
     "prefer",
+    "readiness_check",
     "register_kernel",
     "request",
     "resume_arm",
@@ -590,5 +700,6 @@ __all__ = [
     "unlock",
     "using",
     "validate",
+    "warmup",
     "which",
 ]

@@ -18,14 +18,15 @@ NAMES = {
     "selection": "select explain which list_kernels validate dry_run trace",
     "policy": "configure context pin using lock unlock prefer disabled enable register_kernel configure_breakers "
     "status doctor log_decisions",
+    "ahead": "bind compile warmup readiness_check",
     "experiments": "request outcome experiment_status share_experiments resume_arm",
-    "types": "Context Decision KernelInfo Policy SelectedKernel",
+    "types": "Context Decision KernelInfo Plan Policy SelectedKernel",
     "errors": "LayerZeroError ArgumentError ContextError UnknownNameError PolicyError NoKernelError KernelCallError "
     "MissingDependencyError",
     "other": "__version__ intercept",
 }
 ERRORS = NAMES["errors"].split()
-FUNCTIONS = ("calls", "selection", "policy", "experiments")
+FUNCTIONS = ("calls", "selection", "policy", "ahead", "experiments")
 
 
 class Call:
@@ -70,6 +71,10 @@ lz.which("attention.causal", q, k, v)
 lz.list_kernels(operation="attention.*")
 lz.validate("flash_attn.v3", context=ctx)
 lz.dry_run(operation="attention.causal", context=ctx)
+lz.bind("attention", q, k, v, is_causal=True)
+lz.compile(operation="attention.causal", shapes=[(1, 512, 32, 128)])
+lz.warmup(operation="attention.causal", shapes=[(1, 512, 32, 128), (8, 2048, 32, 128)])
+lz.readiness_check()
 lz.configure("policy.lzp")
 lz.context(request_id="r-1", layer=3)
 lz.lock("attention.causal", "flashinfer.decode")

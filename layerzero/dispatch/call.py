@@ -70,7 +70,7 @@ class Dispatcher:
                     sink(CallRecord(decision, 0.0))
                 raise no_kernel(decision)
             if decision.degraded:
-                self._warn_degraded(decision)
+                self.warn_degraded(decision)
             failed, result = self._run(decision, request)
             if failed is None:
                 return result
@@ -108,10 +108,18 @@ class Dispatcher:
             KernelCallError: It does not load.
         """
         assert decision.kernel is not None
+        return self.function(decision.snapshot, decision.kernel)
+
+    def function(self, snapshot: Snapshot, kernel: str) -> Adapter:
+        """The function of a kernel, the catalog's own object.
+
+        Raises:
+            KernelCallError: It does not load.
+        """
         try:
-            return self._machine.adapter(decision.kernel, decision.snapshot.vocabulary.adapters[decision.kernel])
+            return self._machine.adapter(kernel, snapshot.vocabulary.adapters[kernel])
         except LookupError as error:
-            raise KernelCallError(f"kernel `{decision.kernel}` cannot be called: {error}") from error
+            raise KernelCallError(f"kernel `{kernel}` cannot be called: {error}") from error
 
     def _run(self, decision: Decision, request: Call) -> tuple[Exception | None, Any]:
         """The result, or the exception after which another kernel may be asked."""
@@ -185,7 +193,8 @@ class Dispatcher:
         other = _barred(decision.snapshot, self.breakers.open)
         return other.decide_slowly(decision.scope, decision.values, decision.arms)
 
-    def _warn_degraded(self, decision: Decision) -> None:
+    def warn_degraded(self, decision: Decision) -> None:
+        """Say once for each policy, operation and kernel that nothing better was left."""
         if self._said.first(("degraded", decision.policy.digest, decision.scope.operation, decision.kernel)):
             why = f"`{decision.recovered_from[-1]}` failed" if decision.recovered_from else "nothing else was left"
             log.warning(

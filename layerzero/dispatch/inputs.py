@@ -47,7 +47,7 @@ def read_inputs(snapshot: Snapshot, scope: Scope, inputs: Any, context: Mapping[
     """
     args, kwargs = _arguments(inputs)
     reader, parameters = reader_of(scope, kwargs)
-    for name, value in _implied(snapshot, scope, parameters).items():
+    for name, value in implied(snapshot, scope, parameters).items():
         if name not in kwargs and _position(reader, name) >= len(args):
             kwargs[name] = value
     try:
@@ -68,7 +68,7 @@ def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (inputs,), {}
 
 
-def _implied(snapshot: Snapshot, scope: Scope, parameters: Parameters) -> dict[str, Any]:
+def implied(snapshot: Snapshot, scope: Scope, parameters: Parameters) -> dict[str, Any]:
     """The parameters that a view fixes: `is_causal=True`, `phase="decode"`. What is off by default stays out."""
     fixed = snapshot.vocabulary.views.get(scope) if scope.view is not None else None
     if not fixed:

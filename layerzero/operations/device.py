@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from layerzero.check.expressions import Value
-from layerzero.errors import ArgumentError
+from layerzero.errors import ArgumentError, MissingDependencyError
 
 if TYPE_CHECKING:
     import torch
@@ -43,3 +43,25 @@ def present_devices() -> Sequence[Mapping[str, Value]]:
     if torch.backends.mps.is_available():
         found.append(torch.device("mps"))
     return [device_fields(device) for device in found]
+
+
+def default_device(device: torch.device | str | None) -> torch.device:
+    """The device meant: the one given, else torch's default, else the first accelerator, else the CPU.
+
+    Raises:
+        ArgumentError: torch knows no such device.
+        MissingDependencyError: torch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as cause:
+        raise MissingDependencyError("plans for devices need torch: install `layerzero[torch]`") from cause
+    if device is not None:
+        try:
+            return torch.device(device)
+        except RuntimeError as error:
+            raise ArgumentError(f"argument `device`: {str(error).splitlines()[0]}") from error
+    chosen = torch.get_default_device()
+    if chosen.type != "cpu" or not torch.accelerator.is_available():
+        return chosen
+    return torch.accelerator.current_accelerator() or chosen

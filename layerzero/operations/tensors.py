@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,27 @@ def _dtype_names() -> dict[torch.dtype, str]:
         torch.float8_e5m2: "fp8_e5m2",
         torch.int8: "int8",
     }
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """The dtype of a field's member; also `bool`, which masks have.
+
+    Raises:
+        ArgumentError: There is none of that name.
+    """
+    named = {own: dtype for dtype, own in _dtype_names().items()}
+    if name == "bool":
+        import torch
+
+        return torch.bool
+    if name not in named:
+        raise ArgumentError(f"no tensor has the dtype `{name}`; known: {', '.join(named)}")
+    return named[name]
+
+
+def name_of_dtype(dtype: object) -> object:
+    """`bf16` of `torch.bfloat16`; what is no dtype stays, for those who read names to judge."""
+    return _dtype_names().get(dtype, dtype)  # type: ignore[call-overload]
 
 
 def dtype_name(argument: str, value: Tensor, allowed: tuple[str, ...] = FLOATS) -> str:
@@ -110,27 +132,47 @@ def check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> None:
 
 def common_fields(dtype: str, *operands: Tensor) -> dict[str, Value]:
     """The fields that every operation has; `operands` are the tensors that a kernel walks through, on one device."""
+    states: dict[str, Value] = {name: state(operands) for name, state in STATES.items()}
+    return {**ambient_fields(operands[0].device), "dtype": dtype, **states}
+
+
+def _requires_grad(operands: Sequence[Tensor]) -> bool:
     import torch
 
-    return {
-        **ambient_fields(operands[0].device),
-        "dtype": dtype,
-        "contiguous": all(t.is_contiguous() for t in operands),
-        "inner_contiguous": all(t.stride(-1) == 1 or t.shape[-1] < 2 for t in operands if t.ndim),
-        "aligned": all(t.data_ptr() % 16 == 0 for t in operands),
-        "requires_grad": torch.is_grad_enabled() and any(t.requires_grad for t in operands),
-    }
+    return torch.is_grad_enabled() and any(t.requires_grad for t in operands)
+
+
+STATES: Mapping[str, Callable[[Sequence[Any]], bool]] = {
+    "contiguous": lambda operands: all(t.is_contiguous() for t in operands),
+    "inner_contiguous": lambda operands: all(t.stride(-1) == 1 or t.shape[-1] < 2 for t in operands if t.ndim),
+    "aligned": lambda operands: all(t.data_ptr() % 16 == 0 for t in operands),
+    "requires_grad": _requires_grad,
+}
+"""How tensors lie in memory and what will be asked of them: the fields that every operand has a part in."""
 
 
 def ambient_fields(device: torch.device) -> dict[str, Value]:
     """The device, and what torch is set to do on it."""
+    ambient: dict[str, Value] = {name: read(device) for name, read in AMBIENTS.items()}
+    return {**device_fields(device), **ambient}
+
+
+def _deterministic(device: torch.device) -> bool:
     import torch
 
-    return {
-        **device_fields(device),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "graph_capture": device.type == "cuda" and torch.cuda.is_current_stream_capturing(),
-    }
+    return torch.are_deterministic_algorithms_enabled()
+
+
+def _capturing(device: torch.device) -> bool:
+    import torch
+
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+AMBIENTS: Mapping[str, Callable[[torch.device], bool]] = {
+    "deterministic": _deterministic,
+    "graph_capture": _capturing,
+}
 
 
 def given(**options: tuple[Any, Any]) -> dict[str, Any]:

@@ -155,6 +155,12 @@ class Engine:
             self._pinned.reset(token)
             self._pins.pop(mark, None)
 
+    def hold(self, snapshot: Snapshot) -> object:
+        """Count a snapshot as pinned for as long as somebody keeps what this returns."""
+        mark = _Mark()
+        self._pins[mark] = snapshot
+        return mark
+
     @contextmanager
     def using(self, policy: Policy) -> Iterator[None]:
         """Decide by another policy in this thread or task; the rules of run-time calls stay on top of it."""

@@ -10,7 +10,9 @@ import pytest
 from layerzero.backends.machine import ThisMachine
 from layerzero.check.program import Scope
 from layerzero.dispatch.call import Dispatcher
+from layerzero.dispatch.registration import register
 from layerzero.operations.call import Call
+from layerzero.operations.device import present_devices
 from layerzero.runtime.breakers import Breakers, BreakerSettings
 from layerzero.runtime.engine import Engine
 from layerzero.runtime.policy import Policy
@@ -74,3 +76,26 @@ class Bench:
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+class Ahead:
+    """This machine with the shipped policy, for what is decided ahead of calls.
+
+    `ahead.policy(text)` puts a policy in force, `ahead.kernel(function, facts)` adds a kernel.
+    """
+
+    def __init__(self) -> None:
+        self.machine = ThisMachine(present_devices)
+        self.engine = Engine(self.machine)
+        self.dispatcher = Dispatcher(self.engine, self.machine, Breakers(self.engine))
+
+    def policy(self, text: str) -> None:
+        self.engine.configure(Policy.from_text(text))
+
+    def kernel(self, function: Callable[..., Any], facts: str) -> str:
+        return register(self.engine, self.machine, function, facts)
+
+
+@pytest.fixture
+def ahead() -> Ahead:
+    return Ahead()
