@@ -33,6 +33,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("table", "show the decisions over a grid of contexts"),
     ("tree", "show what a policy is compiled to, stage by stage"),
     ("experiment", "how the arms of experiments do in running processes; resume a stopped one"),
+    ("facts", "call kernels at the boundaries of their facts, and compare with the reference"),
     ("kernels", "list the kernels that are known, and whether they run here"),
     ("tune", "measure the kernels of this machine, and write rules that pick the fastest"),
     ("replay", "what a decision log would have been under another policy"),

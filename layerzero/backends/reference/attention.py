@@ -185,6 +185,7 @@ def gather_pages(cache: Tensor, page_table: Tensor, seq_lens: Tensor) -> Tensor:
     first = torch.arange(page_table.shape[1], device=cache.device) * page_size
     pages = page_table.to(torch.int64).masked_fill(first >= seq_lens[:, None], 0)
     gathered = cache[pages].flatten(1, 2)
+    gathered = gathered.to(result(gathered.dtype))  # torch fills no 8-bit floats; 16 bits hold them exactly
     position = torch.arange(gathered.shape[1], device=cache.device)
     unused = position >= seq_lens[:, None]
     return gathered.masked_fill(unused[:, :, None, None], 0.0)
