@@ -27,7 +27,7 @@ from layerzero.semantics.proof import Reason
 
 MAX_COST = 1 << 30
 """Multiplications of the reference for one probe: about a second of a core in fp64."""
-_MOVES = 150  # of several fields at once, tried for one requirement
+_MOVES = 300  # of several fields at once, tried for one requirement
 _KEPT = 3  # of them, on each side of an edge
 _COMBINED = 24
 _REPAIRS = 8
@@ -283,6 +283,7 @@ class _Planner:
     def _together(self, probes: Sequence[Probe]) -> Iterator[Probe]:
         """Several fields of a requirement at once, where one alone crosses none of its edges."""
         crossed = {probe.reasons[0][0] for probe in probes if len(probe.reasons) == 1}
+        candidates = self.candidates()
         for requirement in self.kernel.requirements:
             edges = {str(part.span) for part in conjuncts(requirement.condition)}
             names = sorted(name for part in _parts(requirement) for name in fields_of(part) - self.fixed)
@@ -290,7 +291,10 @@ class _Planner:
             if edges <= crossed or len(names) < 2:
                 continue
             own = boundary_values(_parts(requirement), self.base)
-            ranges = [list(dict.fromkeys([self.base.get(name), *own.get(name, ())])) for name in names]
+            ranges = [
+                list(dict.fromkeys([self.base.get(name), *own.get(name, ()), *candidates.get(name, ())]))
+                for name in names
+            ]
             accepted, refused = 0, 0
             for values in islice(_spread(ranges), _MOVES):
                 given = self._moved(dict(zip(names, values, strict=True)))

@@ -51,6 +51,8 @@ def test_the_typical_call_is_what_it_says(operation: str) -> None:
         ("rms_norm", {"has_residual": True}),
         ("rms_norm", {"has_weight": False}),
         ("layer_norm", {"has_bias": True, "weight_dtype": "bf16"}),
+        ("swiglu", {"packed": True, "requires_grad": True}),
+        ("swiglu", {"packed": True, "rows": 1, "hidden_size": 3}),
         ("rope", {"tables": "full"}),
         ("rope", {"rotary_dim": 16, "per_sequence": True, "table_dtype": "fp64"}),
         ("attention", {"layout": "bhsd", "return_lse": True, "kv_heads": 2}),
