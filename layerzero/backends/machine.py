@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from layerzero.backends.isolation import tried_apart
 from layerzero.backends.probe import installed_version, load_adapter
 from layerzero.check.expressions import Value
 from layerzero.runtime.vocabulary import Vocabulary
 from layerzero.semantics.environment import Environment
 
 Adapter = Callable[..., Any]
+TORCH = "torch"
 
 
 class ThisMachine:
@@ -27,6 +30,7 @@ class ThisMachine:
         packages = {
             name: version for name in vocabulary.all_packages if (version := installed_version(name)) is not None
         }
+        self._try_apart(vocabulary, packages)
         missing: dict[str, str] = {}
         for kernel, adapter in vocabulary.adapters.items():
             reason = self._why_not_callable(kernel, adapter, vocabulary.packages[kernel], packages)
@@ -49,6 +53,22 @@ class ThisMachine:
             raise LookupError(found)
         return found
 
+    def _try_apart(self, vocabulary: Vocabulary, packages: Mapping[str, str]) -> None:
+        """Find out in another process what would end or hang this one, before anything is imported here.
+
+        torch is not tried: the calls could not be made without it.
+        """
+        foreign = {
+            path
+            for kernel, path in vocabulary.adapters.items()
+            if path is not None
+            and kernel not in self.registered
+            and any(name != TORCH for line in vocabulary.packages[kernel] for name in line)
+            and _present(vocabulary.packages[kernel], packages)
+        }
+        new = [path for path in sorted(foreign - self._adapters.keys()) if path.partition(":")[0] not in sys.modules]
+        self._adapters |= {path: why for path, why in tried_apart(new).items() if why is not None}
+
     def _why_not_callable(
         self, kernel: str, path: str | None, lines: tuple[tuple[str, ...], ...], packages: Mapping[str, str]
     ) -> str | None:
@@ -56,7 +76,7 @@ class ThisMachine:
             return None
         if path is None:
             return "no adapter: this catalog serves offline decisions only"
-        if not all(any(name in packages for name in line) for line in lines):
+        if not _present(lines, packages):
             return None  # the package line says so already, and nothing needs to be imported to know it
         found = self._resolve(path)
         return found if isinstance(found, str) else None
@@ -65,3 +85,8 @@ class ThisMachine:
         if path not in self._adapters:
             self._adapters[path] = load_adapter(path)
         return self._adapters[path]
+
+
+def _present(lines: tuple[tuple[str, ...], ...], packages: Mapping[str, str]) -> bool:
+    """Whether one of each line's packages is installed, at whatever version."""
+    return all(any(name in packages for name in line) for line in lines)
