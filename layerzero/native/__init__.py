@@ -11,6 +11,8 @@ from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 
+INTERFACE = 2
+"""What this package expects of the extension; `module.cpp` says the same of itself."""
 NAME = "layerzero.native._matcher"
 SWITCH = "LAYERZERO_NATIVE"
 """Set to 0, the environment variable keeps the extension out; a path is another build of it, such as a sanitizer's."""
@@ -21,11 +23,14 @@ def _find() -> tuple[ModuleType | None, str]:
     if switch == "0":
         return None, f"{SWITCH}=0 keeps it out"
     try:
-        return (_load(switch) if switch else importlib.import_module(NAME)), ""
+        found = _load(switch) if switch else importlib.import_module(NAME)
     except ModuleNotFoundError:
         return None, "it was not built: no compiler was found when LayerZero was installed"
     except ImportError as error:
         return None, str(error)
+    if getattr(found, "INTERFACE", 1) != INTERFACE:
+        return None, "it was built from other sources than these: install LayerZero again"
+    return found, ""
 
 
 def _load(path: str) -> ModuleType:

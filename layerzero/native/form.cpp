@@ -127,22 +127,7 @@ Value Value::of(double value) {
 
 // ---------------------------------------------------------------- terms
 
-Value Form::run(const Program& program, const Value* values, Foreign& foreign, bool& failed) const {
-  Value local[most_registers];
-  std::vector<Value> many;
-  Value* registers = local;
-  const auto count = static_cast<std::size_t>(program.count);
-  if (count > most_registers) {
-    many.resize(count);
-    registers = many.data();
-  }
-  const Instruction* one = instructions_.data() + program.first;
-  for (std::size_t index = 0; index < count; ++index)
-    registers[index] = step(one[index], values, registers, foreign, failed);
-  return registers[count - 1];
-}
-
-Value Form::step(const Instruction& one, const Value* values, Value* registers, Foreign& foreign, bool& failed) const {
+inline Value Form::step(const Instruction& one, const Value* values, Value* registers, Foreign& foreign, bool& failed) const {
   switch (one.op) {
     case Operator::constant: return one.a < 0 ? Value{} : constant(one.a);
     case Operator::field: return values[one.a].known() ? values[one.a] : Value{};
@@ -151,6 +136,11 @@ Value Form::step(const Instruction& one, const Value* values, Value* registers, 
     case Operator::arithmetic: return arithmetic(one.c, registers[one.a], registers[one.b]);
     case Operator::negate: return negate(registers[one.a]);
     case Operator::compare: {
+      const Value &left = registers[one.a], &right = registers[one.b];
+      if (left.tag == Tag::integer && right.tag == Tag::integer) {
+        const bool at_most = left.bits <= right.bits, less = left.bits < right.bits;
+        return Value::of(one.c == 2 ? at_most : one.c == 1 ? less : at_most && !less);
+      }
       return compare(static_cast<Order>(one.c), registers[one.a], registers[one.b], foreign, failed);
     }
     case Operator::extremum: {
@@ -204,6 +194,21 @@ Value Form::step(const Instruction& one, const Value* values, Value* registers, 
     case Operator::count: break;
   }
   return {};
+}
+
+Value Form::run(const Program& program, const Value* values, Foreign& foreign, bool& failed) const {
+  Value local[most_registers];
+  std::vector<Value> many;
+  Value* registers = local;
+  const auto count = static_cast<std::size_t>(program.count);
+  if (count > most_registers) {
+    many.resize(count);
+    registers = many.data();
+  }
+  const Instruction* one = instructions_.data() + program.first;
+  for (std::size_t index = 0; index < count; ++index)
+    registers[index] = step(one[index], values, registers, foreign, failed);
+  return registers[count - 1];
 }
 
 bool Form::complete(Value* values, Foreign& foreign, bool& failed) const {
@@ -277,16 +282,32 @@ Word Form::decide(const Value* values, Foreign& foreign, std::vector<std::pair<W
   return -1 - at;
 }
 
-bool Form::classify(const Value* values, Foreign& foreign, std::uint32_t* classes) const {
+bool Form::classify(const Value* values, Foreign& foreign, std::uint32_t* classes, Word* mask) const {
   bool failed = false;
-  for (std::size_t index = 0; index < probes_.size(); ++index)
+  std::size_t index = 0;
+  for (; index < first_formula_; ++index)
     classes[index] = static_cast<std::uint32_t>(answer(probes_[index], values, foreign, failed));
-  return !failed;
+  if (index == probes_.size()) return true;
+  survivors(classes, mask, index);
+  for (; index < probes_.size(); ++index) {
+    const Probe& probe = probes_[index];
+    const Word* no = masks_.data() + probe.masks;
+    bool matters = probe.kind != ProbeKind::formula;
+    for (std::size_t word = 0; !matters && word < mask_words_; ++word) matters = (mask[word] & ~no[word]) != 0;
+    classes[index] = not_asked;
+    if (!matters) continue;
+    classes[index] = static_cast<std::uint32_t>(answer(probe, values, foreign, failed));
+    if (failed) return false;
+    const Word* row = no + classes[index] * mask_words_;
+    for (std::size_t word = 0; word < mask_words_; ++word) mask[word] &= row[word];
+  }
+  return true;
 }
 
-void Form::survivors(const std::uint32_t* classes, Word* mask) const {
+void Form::survivors(const std::uint32_t* classes, Word* mask, std::size_t probes) const {
   std::fill(mask, mask + mask_words_, Word{-1});
-  for (std::size_t index = 0; index < probes_.size(); ++index) {
+  for (std::size_t index = 0; index < probes; ++index) {
+    if (classes[index] == not_asked) continue;
     const auto row = static_cast<std::size_t>(probes_[index].masks) + classes[index] * mask_words_;
     for (std::size_t word = 0; word < mask_words_; ++word) mask[word] &= masks_[row + word];
   }
@@ -469,6 +490,8 @@ std::string Form::parse(const Word* words, std::size_t count) {
     if (!in.fine()) return in.fault;
     ways_of.push_back(ways);
   }
+  first_formula_ = 0;
+  while (first_formula_ < probes_.size() && probes_[first_formula_].kind != ProbeKind::formula) ++first_formula_;
   if (tree_) {
     in.demand(root_ < static_cast<Word>(nodes_.size()) && root_ >= -outcomes_, "the root is nowhere");
     for (std::size_t index = 0; in.fine() && index < nodes_.size(); ++index) {

@@ -16,9 +16,9 @@ enum class Tag : std::uint8_t { absent, not_a_number, boolean, integer, real, te
 // A value of a field or term. `absent` is also "unknown"; `not_a_number` is present and unknown. A text is the number of
 // a string that the form names, or -1; `object` is borrowed and only ever handed to `Foreign`.
 struct Value {
-  Word bits = 0;
-  const void* object = nullptr;
-  Tag tag = Tag::absent;
+  Word bits;  // no initial values here: registers are written before they are read
+  const void* object;
+  Tag tag;
 
   bool known() const { return tag > Tag::not_a_number; }
   bool truth() const { return tag == Tag::boolean && bits != 0; }
@@ -100,14 +100,17 @@ class Form {
   // `path`, if given, gets (probe, class) of what was asked, at most `probe_count` of them.
   Word decide(const Value* values, Foreign& foreign, std::vector<std::pair<Word, Word>>* path = nullptr) const;
 
-  // For bits: the class of every probe; false where Foreign failed.
-  bool classify(const Value* values, Foreign& foreign, std::uint32_t* classes) const;
+  // For bits: the class of every probe that the parts alive so far depend on, `not_asked` for the others; false where
+  // Foreign failed. `mask` is room for `mask_words` words.
+  static constexpr std::uint32_t not_asked = ~std::uint32_t{0};
+  bool classify(const Value* values, Foreign& foreign, std::uint32_t* classes, Word* mask) const;
   // The parts that survive these classes, `mask_words` words.
-  void survivors(const std::uint32_t* classes, Word* mask) const;
+  void survivors(const std::uint32_t* classes, Word* mask) const { survivors(classes, mask, probes_.size()); }
 
  private:
   struct Reader;
 
+  void survivors(const std::uint32_t* classes, Word* mask, std::size_t probes) const;
   Value run(const Program& program, const Value* values, Foreign& foreign, bool& failed) const;
   Value step(const Instruction& one, const Value* values, Value* registers, Foreign& foreign, bool& failed) const;
   Word answer(const Probe& probe, const Value* values, Foreign& foreign, bool& failed) const;
@@ -121,7 +124,7 @@ class Form {
   std::vector<Instruction> instructions_;
   std::vector<Probe> probes_;
   std::vector<Node> nodes_;
-  std::size_t arms_ = 0, mask_words_ = 0;
+  std::size_t arms_ = 0, mask_words_ = 0, first_formula_ = 0;
   Word strings_ = 0, objects_ = 0, outcomes_ = 0, root_ = 0;
   bool refused_ = false, tree_ = false;
 };

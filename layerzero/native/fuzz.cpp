@@ -49,7 +49,7 @@ bool run(const Word* words, std::size_t count, std::uint64_t seed) {
     if (form.is_tree()) {
       const Word outcome = form.decide(values.data(), foreign);
       if (outcome >= form.outcome_count()) std::abort();
-    } else if (form.classify(values.data(), foreign, classes.data())) {
+    } else if (form.classify(values.data(), foreign, classes.data(), mask.data())) {
       form.survivors(classes.data(), mask.data());
     }
   }

@@ -1,6 +1,6 @@
 // The extension module. It serves the main interpreter of a build with the interpreter lock, and refuses all others:
 // the types are static, and what is remembered is guarded by the lock alone.
-#include "operation.hpp"
+#include "decider.hpp"
 
 namespace {
 
@@ -9,7 +9,9 @@ int execute(PyObject* module) {
     PyErr_SetString(PyExc_ImportError, "the native matcher serves the main interpreter only");
     return -1;
   }
-  return layerzero::ready_operation(module) ? 0 : -1;
+  const bool ready = layerzero::ready_operation(module) && layerzero::ready_decider(module) &&
+                     PyModule_AddIntConstant(module, "INTERFACE", 2) == 0;  // as __init__.py expects
+  return ready ? 0 : -1;
 }
 
 PyModuleDef_Slot slots[] = {

@@ -1,5 +1,6 @@
 #include "operation.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <new>
@@ -43,6 +44,7 @@ class Values {
  public:
   explicit Values(std::size_t count) : count_(count) {
     if (count > few) many_.resize(count);
+    else std::fill(few_, few_ + count, Value{});
   }
   ~Values() {
     for (std::size_t index = 0; index < count_; ++index) Py_XDECREF(static_cast<PyObject*>(const_cast<void*>(data()[index].object)));
@@ -133,7 +135,10 @@ PyObject* by_bits(Operation* self, const Value* values) {
     many.resize(count);
     classes = many.data();
   }
-  if (!self->form->classify(values, asking, classes)) return nullptr;
+  const std::size_t words = self->form->mask_words();
+  Word local_mask[few];
+  std::vector<Word> many_masks(words > few ? words : 0);
+  if (!self->form->classify(values, asking, classes, words > few ? many_masks.data() : local_mask)) return nullptr;
   PyObject* known = self->remembered->find(classes);
   if (known != nullptr) {
     ++self->hits;
@@ -243,6 +248,17 @@ PyObject* outcome_of(Operation* self, const Value* values) {
   return Py_NewRef(PyTuple_GET_ITEM(self->outcomes, number));
 }
 
+PyObject* remembered_outcome(Packed* packed) {
+  if (packed->outcome == nullptr) {
+    PyObject* outcome = outcome_of(packed->operation, packed->values);
+    if (outcome == nullptr) return nullptr;
+    PyObject* before = packed->outcome;  // another thread may have been as far while Python computed
+    packed->outcome = outcome;
+    Py_XDECREF(before);
+  }
+  return Py_NewRef(packed->outcome);
+}
+
 namespace {
 
 PyObject* call(PyObject* callable, PyObject* const* args, size_t flags, PyObject* names) {
@@ -273,7 +289,7 @@ PyObject* pack(PyObject* callable, PyObject* const* args, Py_ssize_t count) {
   packed->operation = reinterpret_cast<Operation*>(Py_NewRef(callable));
   packed->home = Py_NewRef(args[2]);
   packed->count = self->form->value_count();
-  packed->values = new (std::nothrow) Value[packed->count + 1];
+  packed->values = new (std::nothrow) Value[packed->count + 1]();
   if (packed->values == nullptr) {
     Py_DECREF(packed);
     return PyErr_NoMemory();
@@ -293,7 +309,7 @@ PyObject* decide(PyObject* callable, PyObject* argument) {
     PyErr_SetString(PyExc_TypeError, "decide() takes what pack() of this operation gave");
     return nullptr;
   }
-  return packed->complete ? outcome_of(packed->operation, packed->values) : Py_NewRef(packed->operation->invalid);
+  return packed->complete ? remembered_outcome(packed) : Py_NewRef(packed->operation->invalid);
 }
 
 // [(probe, class)] of what the values are asked on their way, None where a needed field is absent.
@@ -316,8 +332,10 @@ PyObject* path(PyObject* callable, PyObject* const* args, Py_ssize_t count) {
     if (self->form->decide(values.data(), asking, &asked) < 0) return nullptr;
   } else {
     std::vector<std::uint32_t> classes(self->form->probe_count() + 1);
-    if (!self->form->classify(values.data(), asking, classes.data())) return nullptr;
-    for (std::size_t index = 0; index < self->form->probe_count(); ++index) asked.emplace_back(index, classes[index]);
+    std::vector<Word> mask(self->form->mask_words() + 1);
+    if (!self->form->classify(values.data(), asking, classes.data(), mask.data())) return nullptr;
+    for (std::size_t index = 0; index < self->form->probe_count(); ++index)
+      if (classes[index] != Form::not_asked) asked.emplace_back(index, classes[index]);
   }
   PyObject* list = PyList_New(static_cast<Py_ssize_t>(asked.size()));
   for (std::size_t index = 0; list != nullptr && index < asked.size(); ++index) {
@@ -427,6 +445,7 @@ int packed_traverse(PyObject* object, visitproc visit, void* arg) {
   auto* self = reinterpret_cast<Packed*>(object);
   Py_VISIT(self->operation);
   Py_VISIT(self->home);
+  Py_VISIT(self->outcome);
   for (std::size_t index = 0; self->values != nullptr && index < self->count; ++index)
     Py_VISIT(static_cast<PyObject*>(const_cast<void*>(self->values[index].object)));
   return 0;
@@ -440,6 +459,7 @@ void packed_deallocate(PyObject* object) {
   delete[] self->values;
   Py_XDECREF(self->operation);
   Py_XDECREF(self->home);
+  Py_XDECREF(self->outcome);
   Py_TYPE(object)->tp_free(object);
 }
 

@@ -58,6 +58,7 @@ struct Packed {
   PyObject* home;  // who may use it; any object
   Value* values;
   std::size_t count;
+  PyObject* outcome;  // once it was asked for
   bool complete;
 };
 
@@ -66,6 +67,9 @@ extern PyTypeObject PackedType;
 
 // The outcome of completed values, a new reference; null with an exception set.
 PyObject* outcome_of(Operation* self, const Value* values);
+
+// The same of a packed context that is complete, worked out once.
+PyObject* remembered_outcome(Packed* packed);
 
 // A Python object as a value; `bits` of a string is its number in the operation. False with an exception set.
 bool read_value(Operation* self, PyObject* object, Value& value);

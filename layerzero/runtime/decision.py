@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from layerzero.check.expressions import Value
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from layerzero.runtime.snapshot import Snapshot
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """One decision with the inputs that led to it.
 
@@ -33,6 +32,7 @@ class Decision:
     outcome: Outcome
     cached: bool = False
     recovered_from: tuple[str, ...] = ()
+    _proof: Proof | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def kernel(self) -> str | None:
@@ -79,7 +79,7 @@ class Decision:
     def program(self) -> Program:
         return self.snapshot.program
 
-    @cached_property
+    @property
     def proof(self) -> Proof:
         """The interpreter's account of this decision.
 
@@ -88,11 +88,14 @@ class Decision:
         """
         from layerzero.semantics.interpret import decide
 
+        if self._proof is not None:
+            return self._proof
         proof = decide(self.program, self.snapshot.environment, self.scope, self.values, self.arms)
         if Outcome.of(proof) != self.outcome:
             raise AssertionError(
                 f"matcher decided {self.outcome}, the interpreter {Outcome.of(proof)}: please report this"
             )
+        object.__setattr__(self, "_proof", proof)
         return proof
 
     def explain(self) -> Explanation:

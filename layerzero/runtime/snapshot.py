@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from layerzero import native
 from layerzero.check.expressions import Value
 from layerzero.check.program import Program, Scope, Text
 from layerzero.compiler import compile_program
@@ -124,11 +126,22 @@ class Snapshot:
         """
         if arms is None:
             arms = self.enrol(values)
-        asked = values if scope.view is None else self._assert_view(scope, values)
-        if asked is None or not all(name in asked for name in self.vocabulary.needed[scope.operation]):
-            asked = complete(self.program, scope, values).values
+        asked = self._asked(scope, values)
         outcome = self.matcher(asked).decide(scope.operation, asked, arms)
         return Decision(self, scope, values, arms, outcome)
+
+    def pack(self, scope: Scope, values: Mapping[str, Value], arms: Mapping[str, str]) -> object | None:
+        """The values as the native matcher reads them, completed for many decisions. None where there is no such
+        matcher, and where deciding these values is an error."""
+        if native.matcher is None:
+            return None
+        try:
+            asked = self._asked(scope, values)
+        except ContextError:
+            return None
+        function: Any = self.matcher(asked).function(scope.operation)
+        packed: object = function.pack(asked, arms, self)
+        return packed
 
     def decide_slowly(self, scope: Scope, values: Mapping[str, Value], arms: Mapping[str, str]) -> Decision:
         """The same answer from the interpreter, for a snapshot that is not compiled yet.
@@ -152,6 +165,17 @@ class Snapshot:
             if arm is not None:
                 arms[name] = arm
         return arms
+
+    def _asked(self, scope: Scope, values: Mapping[str, Value]) -> Mapping[str, Value]:
+        """The values with what an asserted view fills in.
+
+        Raises:
+            ContextError: As `decide`.
+        """
+        asked = values if scope.view is None else self._assert_view(scope, values)
+        if asked is None or not all(name in asked for name in self.vocabulary.needed[scope.operation]):
+            return complete(self.program, scope, values).values
+        return asked
 
     def _assert_view(self, scope: Scope, values: Mapping[str, Value]) -> Mapping[str, Value] | None:
         """The values with what the view fixes; None where only a completed context can tell whether it holds."""

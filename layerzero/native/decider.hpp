@@ -1,0 +1,10 @@
+// Prepared contexts -> decisions.
+#pragma once
+
+#include "operation.hpp"
+
+namespace layerzero {
+
+bool ready_decider(PyObject* module);
+
+}  // namespace layerzero
