@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -32,6 +31,7 @@ from layerzero.semantics.environment import Environment
 log = logging.getLogger("layerzero")
 
 _LONGEST_WAIT = timedelta(minutes=1)
+_MOST_IDLE = 8  # epochs for which a policy of `using` that nobody uses is still compiled
 
 
 class Machine(Protocol):
@@ -92,11 +92,11 @@ class Engine:
         self._current: Snapshot | None = None
         self._last_failure: str | None = None
         self._timer: threading.Timer | None = None
-        self._scoped: dict[tuple[str, int], Snapshot] = {}  # snapshots of `using`, by policy digest and epoch
+        self._scoped: dict[tuple[str, int], _Scoped] = {}  # of `using`, by policy digest and epoch
         # Each engine has its own: a pin of one says nothing about the policies of another.
         self._pinned: ContextVar[Snapshot | None] = ContextVar("layerzero_pinned", default=None)
         self._using: ContextVar[Policy | None] = ContextVar("layerzero_using", default=None)
-        self._pins: weakref.WeakKeyDictionary[object, Snapshot] = weakref.WeakKeyDictionary()
+        self._pins: dict[object, Snapshot] = {}  # each change and each copy of it is one step for all threads
         self.listeners: list[Callable[[Snapshot], None]] = []  # told of each snapshot put in force
         self.failure_listeners: list[Callable[[Failure], None]] = []  # told of each distinct failure to load a policy
         self.watching: Callable[[], WatchStatus] | None = None  # how the files of the policy are watched
@@ -147,13 +147,13 @@ class Engine:
     def pin(self, snapshot: Snapshot | None = None) -> Iterator[Snapshot]:
         """Keep one snapshot for every decision made inside, whatever is swapped meanwhile."""
         kept = snapshot or self.current()
-        token, mark = self._pinned.set(kept), _Mark()
+        token, mark = self._pinned.set(kept), object()
         self._pins[mark] = kept
         try:
             yield kept
         finally:
+            self._pins.pop(mark, None)  # first: one that was abandoned is left in another context than its own
             self._pinned.reset(token)
-            self._pins.pop(mark, None)
 
     def hold(self, snapshot: Snapshot) -> object:
         """Count a snapshot as pinned for as long as somebody keeps what this returns."""
@@ -175,17 +175,33 @@ class Engine:
 
     def _of_policy(self, policy: Policy) -> Snapshot:
         base = self._current or self._start()
-        key = (policy.digest, base.epoch)
-        found = self._scoped.get(key)
-        if found is not None:
-            return found
-        with self._writing:
-            assert self._inputs is not None
-            inputs = replace(self._inputs, loaded=self._beneath(policy, self._inputs.loaded.material))
-            snapshot = self._build(inputs, base.epoch)
-            # Only those of the present epoch can be asked for again.
-            self._scoped = {k: s for k, s in self._scoped.items() if k[1] == base.epoch} | {key: snapshot}
-            return snapshot
+        found = self._scoped.get((policy.digest, base.epoch))
+        if found is None:
+            with self._writing:
+                base, inputs = self._current or base, self._started()
+                key = (policy.digest, base.epoch)
+                found = self._scoped.get(key)
+                if found is None:
+                    found = _Scoped(policy, self._build_beneath(policy, inputs, base.epoch))
+                    self._scoped = {**self._scoped, key: found}
+        found.idle = 0
+        return found.snapshot
+
+    def _ahead(self, inputs: Inputs, epoch: int) -> dict[tuple[str, int], _Scoped]:
+        """The scoped policies that were used lately, for the next epoch: their threads do not wait for a compiler.
+
+        Raises:
+            PolicyError: A rule of a call does not fit one of them; it is told to who made the call.
+        """
+        ahead = {}
+        for (digest, _), one in self._scoped.items():
+            if one.idle < _MOST_IDLE:
+                snapshot = self._build_beneath(one.policy, inputs, epoch)
+                ahead[digest, epoch] = _Scoped(one.policy, snapshot, one.idle + 1)
+        return ahead
+
+    def _build_beneath(self, policy: Policy, inputs: Inputs, epoch: int) -> Snapshot:
+        return self._build(replace(inputs, loaded=self._beneath(policy, inputs.loaded.material)), epoch)
 
     # ------------------------------------------------------------ changing
 
@@ -230,13 +246,14 @@ class Engine:
                 loaded = self.builder.load(inputs.loaded.material.of_policy(material))
                 inputs = replace(inputs, loaded=loaded)
                 snapshot = self._build(inputs, before.epoch + 1)
+                ahead = self._ahead(inputs, snapshot.epoch)
                 if not accept(loaded):
                     return None
                 with self._writing:
                     if self._current is not before:
                         continue
                     self.say_warnings(loaded)
-                    self._put(inputs, snapshot)
+                    self._put(inputs, snapshot, ahead)
                 self._tell(snapshot)
                 return _policy(snapshot, loaded)
         raise AssertionError("unreachable: nothing comes between a holder of the lock and its change")
@@ -270,12 +287,13 @@ class Engine:
         with self._writing:
             epoch = 1 if self._current is None else self._current.epoch + 1
             snapshot = self._build(inputs, epoch)
-            self._put(inputs, snapshot)
+            self._put(inputs, snapshot, self._ahead(inputs, epoch))
         self._tell(snapshot)
         return snapshot
 
-    def _put(self, inputs: Inputs, snapshot: Snapshot) -> None:
+    def _put(self, inputs: Inputs, snapshot: Snapshot, ahead: dict[tuple[str, int], _Scoped]) -> None:
         self._inputs = inputs
+        self._scoped = ahead
         self._current = snapshot
         self._last_failure = None
         self._wake_at_expiry(snapshot)
@@ -389,5 +407,10 @@ def _policy(snapshot: Snapshot, loaded: Loaded) -> Policy:
     return Policy.of_snapshot(snapshot, loaded.files, loaded.warnings, Material().of_policy(loaded.material))
 
 
-class _Mark:
-    """One pin; weakly held, so that a pin whose holder died counts no more."""
+@dataclass(slots=True)
+class _Scoped:
+    """A policy of `using` in one epoch, and for how many epochs nobody has used it."""
+
+    policy: Policy
+    snapshot: Snapshot
+    idle: int = 0

@@ -86,11 +86,11 @@ def folders(file: str) -> set[str]:
     return found
 
 
-def network_file_system(path: str) -> str | None:
+def network_file_system(path: str, mounts_file: str = "/proc/self/mountinfo") -> str | None:
     """The kind of the network file system that a path lies on, or None: a local one, or no way to know."""
     try:
         real = os.path.realpath(path)
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        with open(mounts_file, encoding="utf-8", errors="surrogateescape") as file:
             mounts = [line.split() for line in file]
     except OSError:
         return None

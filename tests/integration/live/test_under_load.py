@@ -64,14 +64,14 @@ def test_every_decision_is_one_policys_while_two_are_swapped_and_reloaded(
     bench.engine.builder = worker  # as a server that watches its policy: reading and compiling are another process's
     bench.engine.configure(policies[0])
 
-    made = [0] * THREADS
+    made, floor = [0] * THREADS, [0]  # what has been in force since a swap returned
     told: deque[None] = deque()
     seen: set[tuple[str, int]] = set()
     wrong: list[str] = []
     bench.dispatcher.add_sink(lambda record: told.append(None))
 
     def turn(number: int) -> None:
-        pinned = made[number] % (2 * len(SIZES)) == 0
+        pinned, least = made[number] % (2 * len(SIZES)) == 0, floor[0]
         with trace() as records:
             if pinned:
                 with bench.engine.pin() as kept:
@@ -81,6 +81,8 @@ def test_every_decision_is_one_policys_while_two_are_swapped_and_reloaded(
         made[number] += len(SIZES)
         wrong.extend(_wrong(records, results, expected))
         epochs = [record.decision.epoch for record in records]
+        if epochs[0] < least:
+            wrong.append(f"thread {number}: epoch {epochs[0]} decided after the swap to {least} had returned")
         if epochs != sorted(epochs):
             wrong.append(f"thread {number}: an older snapshot after a newer one: {epochs}")
         if pinned and {*epochs} != {kept.epoch}:
@@ -91,6 +93,7 @@ def test_every_decision_is_one_policys_while_two_are_swapped_and_reloaded(
     with threads(THREADS, turn) as failures:
         for swap in range(SWAPS):
             bench.engine.configure(policies[(swap + 1) % 2])
+            floor[0] = bench.engine.current().epoch
             if swap % (SWAPS // RELOADS) == 0:
                 bench.engine.configure(material(files[swap // (SWAPS // RELOADS) % 2]))
     assert failures == []

@@ -277,6 +277,18 @@ def test_an_edit_during_a_reload_is_not_lost(watch: Callable[..., Watched], path
     assert watched.versions == [3], "a version that is no longer there is not put in force"
 
 
+def test_an_edit_before_the_watch_began_is_not_lost(path: Path) -> None:
+    engine = Engine(ThisMachine(lambda: [{"device": "cpu"}]))
+    watcher = Watcher(engine, Material(path=path), interval=3600.0)
+    watcher.first()
+    with_the_time_of_before(path, text(2))
+    watcher.start()
+    try:
+        wait_until(lambda: engine.current().identity.version == "102")
+    finally:
+        watcher.stop()
+
+
 def test_files_of_two_versions_never_make_one_policy(watch: Callable[..., Watched], tmp_path: Path) -> None:
     def version(number: int) -> tuple[str, str]:
         return text(number) + 'import "rules.lzp"\n', f"boost k.a by {number} for o as boost_{number}\n"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import logging
+import sys
 import threading
 import time
 import weakref
@@ -16,6 +18,7 @@ import pytest
 
 from layerzero.errors import ArgumentError, ContextError, PolicyError
 from layerzero.runtime import ambient
+from layerzero.runtime.building import InProcess
 from layerzero.runtime.engine import Engine
 from layerzero.runtime.policy import Policy
 from layerzero.runtime.rules import RuntimeRules
@@ -90,6 +93,45 @@ def test_a_pin_belongs_to_its_task(bench: Any) -> None:
     assert asyncio.run(both()) == ["fast.one", "fast.two"]
 
 
+def test_status_is_asked_while_threads_pin_and_let_go(bench: Any) -> None:
+    over, failures = threading.Event(), list[BaseException]()
+
+    def pin() -> None:
+        while not over.is_set():
+            with bench.engine.pin():
+                pass
+
+    def ask() -> None:
+        try:
+            while not over.is_set():
+                bench.engine.status()
+        except BaseException as error:  # noqa: BLE001 - the test fails by it
+            failures.append(error)
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    threads = [threading.Thread(target=work) for work in (pin, pin, pin, ask, ask)]
+    for thread in threads:
+        thread.start()
+    over.wait(0.5)
+    over.set()
+    for thread in threads:
+        thread.join(10)
+    sys.setswitchinterval(usual)
+    assert failures == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_pin_that_is_never_left_counts_no_more_when_it_is_gone(bench: Any) -> None:
+    held = bench.engine.pin()
+    contextvars.copy_context().run(held.__enter__)
+    bench.configure("deny fast.one")
+    assert list(bench.engine.status().pinned_epochs.values()) == [1]
+    del held
+    gc.collect()
+    assert bench.engine.status().pinned_epochs == {}
+
+
 def test_old_snapshots_go_when_nobody_holds_them(bench: Any) -> None:
     kept = bench.dispatcher.decide(*bench.asked())
     gone = []
@@ -114,6 +156,56 @@ def test_using_decides_by_another_policy_here_and_nowhere_else(bench: Any) -> No
         thread.join()
         assert bench.call() == "fast.two"
     assert seen == ["fast.one"]
+    assert bench.call() == "fast.one"
+
+
+def test_a_change_is_compiled_for_scoped_policies_before_it_is_in_force(bench: Any) -> None:
+    compiled: list[int] = []
+
+    class Builder(InProcess):
+        def compile(self, *arguments: Any) -> Any:
+            compiled.append(threading.get_ident())
+            return super().compile(*arguments)
+
+    bench.engine.builder = Builder()
+    inside, swapped = threading.Event(), threading.Event()
+    answers: list[Any] = []
+
+    def serve() -> None:
+        with bench.engine.using(other(bench, "boost fast.two by 9")):
+            answers.append(bench.call())
+            inside.set()
+            assert swapped.wait(10)
+            compiled.clear()
+            answers.extend([bench.call(), bench.call()])
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert inside.wait(10)
+    bench.configure("")
+    RuntimeRules(bench.engine).disabled("fast.two")
+    swapped.set()
+    thread.join(10)
+    assert answers == ["fast.two", "fast.one", "fast.one"]
+    assert compiled == [], "a serving thread compiled"
+
+
+def test_scoped_policies_that_nobody_uses_any_more_are_let_go(bench: Any) -> None:
+    with bench.engine.using(other(bench, "deny fast.one")):
+        bench.call()
+    gone = [weakref.ref(one.snapshot) for one in bench.engine._scoped.values()]
+    for _ in range(10):
+        bench.configure("")
+    gc.collect()
+    assert len(gone) == 1 and bench.engine._scoped == {} and gone[0]() is None
+
+
+def test_a_rule_that_a_scoped_policy_cannot_have_is_refused_and_fails_nobody_else(bench: Any) -> None:
+    words = 'policy "other" standalone\n' + bench.words.replace("fast.two", "slow.two")
+    with bench.engine.using(Policy.from_text(words.replace('adapter "t:f"', ""), name="other.lzp")):
+        with pytest.raises(PolicyError, match="fast.two"):
+            RuntimeRules(bench.engine).lock("work", "fast.two")
+        assert bench.engine.current().decide(*bench.asked()) is not None
     assert bench.call() == "fast.one"
 
 
