@@ -36,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = {**edits(Path(folder), args.edits), **latencies(Path(folder), args.seconds)}
-    lz.configure(None)
+        lz.configure(None)  # before its files go away
     if args.json:
         print(json.dumps(figures))
         return

@@ -2,7 +2,8 @@
 
 Hints of the system wake it at once, and it looks by itself every second, so that a lost hint costs a second and not an
 edit. What counts is the bytes of the files. They are read as one consistent set: nothing changed from the last hint
-until everything was read and compiled, or it is read again.
+until everything was read and compiled, or it is read again. Only files that were replaced as a whole meanwhile do not
+matter: what was read of them was complete, and the newer ones are looked at next.
 """
 
 from __future__ import annotations
@@ -248,9 +249,10 @@ class Watcher:
         for number in range(ATTEMPTS):
             if number:
                 time.sleep(QUIET * number)
-            before = files.contents(self._all_files())
+            every = self._all_files()
+            stats, before = files.stats(every), files.contents(every)
             try:
-                policy = self._engine.replace_policy(self._material, functools.partial(self._accept, before))
+                policy = self._engine.replace_policy(self._material, functools.partial(self._accept, before, stats))
             except (PolicyError, OSError) as error:
                 read = error.contents if isinstance(error, RefusedError) else {}
                 wanted = error.wanted if isinstance(error, RefusedError) else ()
@@ -263,7 +265,7 @@ class Watcher:
                     return policy
         raise UnsettledError(f"{self._path} kept changing while it was read; the policy in force stays")
 
-    def _accept(self, before: files.Contents, loaded: Loaded) -> bool:
+    def _accept(self, before: files.Contents, stats: files.Stats, loaded: Loaded) -> bool:
         """Asked by the engine when all is ready to be put in force."""
         for text in loaded.all_texts:
             if text.layer is Layer.POLICY and not text.source.text.strip():
@@ -275,7 +277,11 @@ class Watcher:
                     loaded.wanted,
                 )
         if not self._is_still(before, loaded.contents, loaded.wanted):
-            return False
+            if not _was_whole(before, stats, loaded):
+                self._files |= {*loaded.contents, *loaded.wanted}  # so that the next attempt knows them all before
+                return False
+            self._seen, self._stats = before, {}  # the next look, at once, finds the change
+            self._woken.set()
         self._files = {*loaded.contents, *loaded.wanted}
         self._loaded = loaded
         return True
@@ -328,6 +334,19 @@ class Watcher:
                         tell(failure)
                 except Exception:
                     log.exception("telling of a policy that failed")
+
+
+def _was_whole(before: files.Contents, stats: files.Stats, loaded: Loaded) -> bool:
+    """Whether all files were of one time when they were read, and those that changed since were replaced: a version
+    that a writer had not finished would still be in the file that it writes to."""
+    read = {**loaded.contents, **dict.fromkeys(loaded.wanted)}
+    if any(file not in before or before[file] != digest for file, digest in read.items()):
+        return False
+    return all(_same_or_replaced(stats[file], now) for file, now in files.stats(read).items())
+
+
+def _same_or_replaced(before: tuple[int, ...] | None, now: tuple[int, ...] | None) -> bool:
+    return before == now or (before is not None and now is not None and before[:2] != now[:2])
 
 
 def _revive_all() -> None:

@@ -306,6 +306,41 @@ def test_files_of_two_versions_never_make_one_policy(watch: Callable[..., Watche
     assert {rule.name for rule in watched.engine.current().program.rules if rule.kind == "boost"} == {"boost_4"}
 
 
+def test_a_version_that_was_replaced_while_it_was_read_counts(watch: Callable[..., Watched], path: Path) -> None:
+    """Saves faster than a policy compiles do not keep every one of them out of force."""
+
+    def replace(reading: int) -> None:
+        if 2 <= reading <= 20:
+            written_aside_and_renamed(path, text(reading))
+
+    watched = watch(path, builder=Interrupted(replace))
+    path.write_text(text(99), encoding="utf-8")
+    wait_until(lambda: watched.version == 20)
+    assert watched.versions == [99, *range(2, 21)]
+
+
+def test_replaced_files_of_two_versions_never_make_one_policy(watch: Callable[..., Watched], tmp_path: Path) -> None:
+    def save(number: int) -> None:
+        written_aside_and_renamed(tmp_path / "p.lzp", text(number) + 'import "rules.lzp"\n')
+        written_aside_and_renamed(tmp_path / "rules.lzp", f"boost k.a by {number + 1} for o as boost_{number}\n")
+
+    mixed: list[int] = []
+
+    def look(snapshot: Any) -> None:
+        number = int(snapshot.identity.version) - 100
+        if f"boost_{number}" not in {rule.name for rule in snapshot.program.rules}:
+            mixed.append(number)
+
+    save(1)
+    watched = watch(tmp_path / "p.lzp")
+    watched.engine.listeners.append(look)
+    for number in range(2, 90):
+        save(number)
+        time.sleep(0.01)
+    wait_until(lambda: watched.version == 89)
+    assert mixed == []
+
+
 def test_of_a_hundred_saves_in_a_second_the_last_one_wins(watch: Callable[..., Watched], path: Path) -> None:
     watched = watch(path)
     for version in range(2, 102):
