@@ -361,6 +361,31 @@ def test_files_that_never_rest_are_left_as_they_are_and_found_when_they_do(path:
         watched.close()
 
 
+_FORK = """
+import os, sys, time
+from pathlib import Path
+from layerzero.backends.machine import ThisMachine
+from layerzero.runtime.engine import Engine
+from layerzero.runtime.live import Live
+path, engine = Path(sys.argv[1]), Engine(ThisMachine(lambda: [{"device": "cpu"}]))
+Live(engine).configure(path, "poll", interval=0.02)
+child = os.fork()
+if child == 0:
+    path.write_text(path.read_text().replace("version 101", "version 102"))
+until = time.monotonic() + 30
+while engine.status().version != "102" and time.monotonic() < until:
+    time.sleep(0.01)
+if child == 0:
+    os._exit(int(engine.status().version != "102"))
+sys.exit(os.waitpid(child, 0)[1] or engine.status().version != "102")
+"""
+
+
+def test_a_forked_process_follows_the_files_too(path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _FORK, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 # ---------------------------------------------------------------- bad versions
 
 

@@ -159,6 +159,24 @@ def test_using_decides_by_another_policy_here_and_nowhere_else(bench: Any) -> No
     assert bench.call() == "fast.one"
 
 
+def test_using_belongs_to_its_task_and_survives_what_is_put_in_force_beneath(bench: Any) -> None:
+    async def served(text: str) -> list[Any]:
+        with bench.engine.using(other(bench, text)):
+            before = bench.call()
+            await asyncio.sleep(0.02)
+            return [before, bench.call()]
+
+    async def changing() -> Any:
+        await asyncio.sleep(0.01)
+        bench.configure("lock spare.one for work")
+        return bench.call()
+
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(served("deny fast.one"), served(""), changing())
+
+    assert asyncio.run(all_of_them()) == [["fast.two", "fast.two"], ["fast.one", "fast.one"], "spare.one"]
+
+
 def test_a_change_is_compiled_for_scoped_policies_before_it_is_in_force(bench: Any) -> None:
     compiled: list[int] = []
 
