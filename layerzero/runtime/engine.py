@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -157,8 +158,9 @@ class Engine:
 
     def hold(self, snapshot: Snapshot) -> object:
         """Count a snapshot as pinned for as long as somebody keeps what this returns."""
-        mark = _Mark()
-        self._pins[mark] = snapshot
+        mark, key = _Mark(), object()
+        self._pins[key] = snapshot
+        weakref.finalize(mark, self._pins.pop, key, None).atexit = False
         return mark
 
     @contextmanager
@@ -405,6 +407,10 @@ def _material(policy: str | Path | Material | None) -> Material:
 
 def _policy(snapshot: Snapshot, loaded: Loaded) -> Policy:
     return Policy.of_snapshot(snapshot, loaded.files, loaded.warnings, Material().of_policy(loaded.material))
+
+
+class _Mark:
+    """A pin that ends with whoever keeps it."""
 
 
 @dataclass(slots=True)
