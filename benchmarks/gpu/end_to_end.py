@@ -85,7 +85,7 @@ class Case:
 
     def measure(self, sets: dict[str, Contender], repeats: int, device: str) -> list[dict[str, object]]:
         """A row for each set: its median time, or why there is none."""
-        ready: dict[str, Callable[[], object]] = {}
+        ready: dict[str, Callable[[], Tensor]] = {}
         rows: dict[str, dict[str, object]] = {}
         for name, (calls, around) in sets.items():
             try:
@@ -93,6 +93,7 @@ class Case:
                 rows[name] = {"case": self.name, "set": name, "kernels": kernels}
             except Exception as error:  # noqa: BLE001 - a set that cannot run is a row of its own
                 rows[name] = {"case": self.name, "set": name, "error": said(error)}
+        self._compare(ready, rows)
         times: dict[str, list[float]] = {name: [] for name in ready}
         for _ in range(repeats):
             for name, run in ready.items():
@@ -109,9 +110,17 @@ class Case:
         )
         return list(rows.values())
 
+    def _compare(self, ready: dict[str, Callable[[], Tensor]], rows: dict[str, dict[str, object]]) -> None:
+        """How far the logits are from plain torch's: ways to round differ by a percent or two, a wrong one by more."""
+        logits = {name: run().float().clone() for name, run in ready.items()}
+        usual = logits.get("plain torch")
+        for name, found in logits.items():
+            if usual is not None:
+                rows[name]["difference"] = float((found - usual).norm() / usual.norm())
+
     def _prepared(
         self, calls: Calls, around: Callable[[], AbstractContextManager[object]], device: str
-    ) -> tuple[Callable[[], object], list[str]]:
+    ) -> tuple[Callable[[], Tensor], list[str]]:
         """The workload warmed up, recorded where a graph is asked for; and the kernels that LayerZero chose."""
 
         def run() -> Tensor:
@@ -135,7 +144,12 @@ class Case:
         kernels = sorted({str(record.decision.kernel) for record in records})
         graph.replay()
         synchronise(device)
-        return lambda: (graph.replay(), out), kernels
+
+        def replay() -> Tensor:
+            graph.replay()
+            return out
+
+        return replay, kernels
 
 
 def cases(model: Model, tiny: bool, device: str) -> list[Case]:
@@ -184,14 +198,18 @@ def device_name(device: str) -> str:
 
 def table(rows: list[dict[str, object]]) -> list[str]:
     """One line a case and set, the gain over plain torch beside it."""
-    lines = ["| case | set | tokens/s | x plain torch | kernels |", "| --- | --- | ---: | ---: | --- |"]
+    lines = [
+        "| case | set | tokens/s | x plain torch | logits differ by | kernels |",
+        "| --- | --- | ---: | ---: | ---: | --- |",
+    ]
     usual = {row["case"]: row.get("tokens_per_second") for row in rows if row["set"] == "plain torch"}
     for row in rows:
         rate, base = row.get("tokens_per_second"), usual.get(row["case"])
         gain = f"{rate / base:.2f}" if isinstance(rate, float) and isinstance(base, float) else "-"
         shown = f"{rate:,.0f}" if isinstance(rate, float) else f"failed: {row.get('error')}"
         kernels = ", ".join(row["kernels"]) if isinstance(row.get("kernels"), list) else ""  # type: ignore[arg-type]
-        lines.append(f"| {row['case']} | {row['set']} | {shown} | {gain} | {kernels} |")
+        differ = f"{row['difference']:.1e}" if "difference" in row else "-"
+        lines.append(f"| {row['case']} | {row['set']} | {shown} | {gain} | {differ} | {kernels} |")
     return lines
 
 

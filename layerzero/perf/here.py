@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerzero.errors import ArgumentError, MissingDependencyError
@@ -44,8 +46,15 @@ def machine_info(device: torch.device, environment: Environment) -> MachineInfo:
     versions["torch"] = torch.__version__  # with the build, as `2.11.0+cu130`
     if device.type == "cuda":
         versions["cuda"] = str(torch.version.cuda)
-        versions["driver"] = str(torch._C._cuda_getDriverVersion())  # type: ignore[attr-defined]
+        versions |= _driver()
     elif device.type == "cpu":
         fields["device_name"] = platform.processor() or platform.machine()
         versions["threads"] = str(torch.get_num_threads())
     return MachineInfo(fields, versions)
+
+
+def _driver() -> dict[str, str]:
+    """The version of NVIDIA's driver where the kernel tells it; torch does not know."""
+    told = Path("/proc/driver/nvidia/version")
+    found = re.search(r"\b\d{3}\.\d+(\.\d+)?\b", told.read_text()) if told.is_file() else None
+    return {} if found is None else {"driver": found[0]}
