@@ -177,4 +177,9 @@ AMBIENTS: Mapping[str, Callable[[torch.device], bool]] = {
 
 def given(**options: tuple[Any, Any]) -> dict[str, Any]:
     """`given(eps=(eps, 1e-6))`: the options that differ from their defaults, for the adapter's keywords."""
-    return {name: value for name, (value, default) in options.items() if value is not default and value != default}
+    # A tensor must not be compared: `tensor != None` goes through torch, and costs more than the whole decision.
+    return {
+        name: value
+        for name, (value, default) in options.items()
+        if value is not default and (default is None or value != default)
+    }
