@@ -26,7 +26,10 @@ from layerzero.perf.database import Database, MachineInfo, machines
 from layerzero.perf.grids import GRIDS, Grid
 from layerzero.perf.report import failures, summary, table
 from layerzero.perf.survey import Decider, Sample, Survey, measure_grids, survey
+from layerzero.perf.tune import rules_text, tune
 from layerzero.semantics.environment import Environment
+from layerzero.syntax.formatter import format_source
+from layerzero.syntax.source import Source
 
 LOST = 75  # a child's exit code: the device is lost, start another
 PARTS = {"standard": "shapes that rules are made from", "held_out": "held-out shapes"}
@@ -44,6 +47,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1e9, help="for the measuring; the next run goes on")
     parser.add_argument("--again", action="store_true", help="try what failed before once more")
     parser.add_argument("--report", action="store_true", help="measure nothing")
+    parser.add_argument("--rules", type=Path, metavar="FILE.lzp", help="write rules from the standard grid there")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -114,6 +118,10 @@ def report(args: argparse.Namespace) -> None:
     decider = Decider(program(args), environment)
     print(heading(info))
     with Database(args.database, info) as database:
+        if args.rules is not None:
+            found = tune(survey(decider, database, grids(args, "standard", kept["device"])))
+            text = format_source(Source("rules.lzp", rules_text(found, [heading(info)])))
+            args.rules.write_text(text if isinstance(text, str) else "")
         for part in args.part or PARTS:
             samples = survey(decider, database, grids(args, part, kept["device"]))
             print(f"\n## {part}: {ALL[part]}\n")

@@ -13,4 +13,6 @@ def cos_sin_cache(cos: Tensor, sin: Tensor, dtype: torch.dtype | None = None) ->
 
 def positions(tokens: Tensor, cos: Tensor) -> Tensor:
     """int64 [tokens]: the row of the cache for each token; a table [S,W] is used again for every sequence."""
-    return torch.arange(tokens.shape[0], device=tokens.device) % cos.shape[:-1].numel()
+    number, known = tokens.shape[0], cos.shape[:-1].numel()
+    found = torch.arange(number, device=tokens.device)
+    return found if number == known else found % known

@@ -57,7 +57,8 @@ def sdpa_cudnn(
     """cuDNN's attention. Its causal mask is aligned to the top left; one query is not masked at all."""
     q, k, v = _heads_first(layout, q, k, v)
     causal = is_causal and q.shape[2] > 1
-    out, *_ = aten._scaled_dot_product_cudnn_attention(q, k, v, None, True, dropout_p, causal, False, scale=scale)
+    trains = _trains(q, k, v)
+    out, *_ = aten._scaled_dot_product_cudnn_attention(q, k, v, None, trains, dropout_p, causal, False, scale=scale)
     return _one(_answer(layout, out))
 
 
@@ -76,7 +77,8 @@ def sdpa_efficient(
     q, k, v = _heads_first(layout, q, k, v)
     mask, causal = _mask(q, k, attn_mask, is_causal, window)
     bias = None if mask is None else _aligned(_additive(mask, q.dtype), q, k)
-    out, *_ = aten._scaled_dot_product_efficient_attention(q, k, v, bias, True, dropout_p, causal, scale=scale)
+    trains = _trains(q, k, v)
+    out, *_ = aten._scaled_dot_product_efficient_attention(q, k, v, bias, trains, dropout_p, causal, scale=scale)
     return _one(_answer(layout, out))
 
 
@@ -275,6 +277,11 @@ def _heads_first(layout: str, *tensors: Tensor) -> tuple[Tensor, ...]:
 def _answer(layout: str, out: Tensor, lse: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
     out = out if layout == "bhsd" else out.transpose(1, 2)
     return out if lse is None else (out, lse)
+
+
+def _trains(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether a backward pass will want the log-sum-exp; cuDNN takes up to a fifth longer to write it."""
+    return torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
 
 
 def _one(answer: Tensor | tuple[Tensor, Tensor]) -> Tensor:

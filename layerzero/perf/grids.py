@@ -97,7 +97,7 @@ _BEYOND_HEADS = frozenset({"q_heads", "kv_heads", "q_len", "causal", "has_seq_le
 def _grid(
     name: str, operation: str, given: Fields, axes: Mapping[str, tuple[Value, ...]], most: int | None = None
 ) -> Grid:
-    beyond = _BEYOND_HEADS | {"vocab", "top_k", "top_p", "has_bias", "contiguous"}
+    beyond = _BEYOND_HEADS | {"batch", "vocab", "top_k", "top_p", "has_bias", "contiguous"}
     linked = {"q_len": ("kv_len",)} if operation == "attention.prefill" else {}
     return Grid(
         name,

@@ -2,9 +2,9 @@
 
 A point at which the policy already picks one of the fastest kernels asks for no rule, and two kernels whose difference
 lies inside the noise count as equally fast. For the other points the fewest boxes are sought, greedily: a kernel and a
-range on each axis, such that the kernel is among the fastest at every measured point inside. A range ends between
-two measured points; up to there nothing is known against the kernel, so the ranges of two kernels overlap between the
-last point of the one and the first of the other, and where a crossover lies in there is left to the scores.
+range on each axis, such that the kernel is among the fastest at every measured point inside. Where a range ends between
+two measured points, the crossover is estimated: both kernels' times are taken for straight lines on the scale of
+logarithms. At the ends of the grid a range is open.
 
 Boosts, not orders: a policy's own rules then still count on top of what was measured.
 """
@@ -81,8 +81,9 @@ def fastest(sample: Sample, noise: float = NOISE) -> frozenset[str]:
 
 
 def _level(time: Timing, best: Timing, noise: float) -> bool:
-    """A difference counts where it is larger than the noise, and than both spreads together."""
-    return time.median_us - best.median_us <= max(noise * best.median_us, time.spread_us + best.spread_us)
+    """A difference counts where it is larger than the noise, and than what repeats leave unsure of both medians."""
+    unsure = sum(one.spread_us / math.sqrt(max(1, one.repeats)) for one in (time, best))
+    return time.median_us - best.median_us <= max(noise * best.median_us, unsure)
 
 
 # ---------------------------------------------------------------- boxes
@@ -102,6 +103,7 @@ def _tune_grid(samples: Mapping[Place, Sample], noise: float) -> tuple[list[Tune
             unruled.append(Unruled(sample, "its score is 0, which no factor changes"))
         else:
             open_places.add(place)
+            good[place] = _faster(sample, good[place])
     rules: list[TunedRule] = []
     while open_places:
         found = _best_box(grid, samples, good, open_places)
@@ -118,12 +120,21 @@ def _tune_grid(samples: Mapping[Place, Sample], noise: float) -> tuple[list[Tune
                 kernel=kernel,
                 factor=factor,
                 operation=grid.operation,
-                conditions=(*_shared(grid), *_ranges(grid.axes, box)),
+                conditions=(*_shared(grid), *_ranges(kernel, grid.axes, box, samples)),
                 because=_because(kernel, [samples[place] for place in won]),
             )
         )
         open_places -= set(inside)
     return rules, unruled
+
+
+def _faster(sample: Sample, good: frozenset[str]) -> frozenset[str]:
+    """Of the fastest, those that are faster than the pick: with wide spreads a slower one may count as level."""
+    picked = sample.time(sample.picked)
+    times = {name: sample.time(name) for name in good}
+    return frozenset(
+        name for name, time in times.items() if time and (picked is None or time.median_us < picked.median_us)
+    )
 
 
 def _best_box(
@@ -217,21 +228,73 @@ def _shared(grid: Grid) -> Iterator[str]:
             yield _equals(name, value)
 
 
-def _ranges(axes: Sequence[Axis], box: Box) -> Iterator[str]:
-    for axis, places in zip(axes, box, strict=True):
+def _ranges(kernel: str, axes: Sequence[Axis], box: Box, samples: Mapping[Place, Sample]) -> Iterator[str]:
+    for at, (axis, places) in enumerate(zip(axes, box, strict=True)):
         if len(places) == len(axis.values):
             continue
         if not axis.ordered:
             yield _equals(axis.name, axis.values[places[0]])
             continue
-        low = axis.values[places[0] - 1] if places[0] else None
-        high = axis.values[places[-1] + 1] if places[-1] + 1 < len(axis.values) else None
+        low = _end(kernel, axis, at, places[0], -1, box, samples)
+        high = _end(kernel, axis, at, places[-1], 1, box, samples)
         if low is None:
-            yield f"{axis.name} < {spelled(high)}"
+            yield f"{axis.name} <= {spelled(high)}"
         elif high is None:
-            yield f"{axis.name} > {spelled(low)}"
+            yield f"{axis.name} >= {spelled(low)}"
         else:
-            yield f"{spelled(low)} < {axis.name} < {spelled(high)}"
+            yield f"{spelled(low)} <= {axis.name} <= {spelled(high)}"
+
+
+def _end(
+    kernel: str, axis: Axis, at: int, inside: int, step: int, box: Box, samples: Mapping[Place, Sample]
+) -> Value | None:
+    """Where a range ends that reaches from the place `inside` towards the next one; None where the grid ends there.
+
+    Of all lines of points that leave the box there, the nearest crossover counts.
+    """
+    outside = inside + step
+    if not 0 <= outside < len(axis.values):
+        return None
+    lines = [
+        (samples[place], samples[beyond])
+        for place in samples
+        if _within(place, box) and place[at] == inside
+        for beyond in [(*place[:at], outside, *place[at + 1 :])]
+        if beyond in samples
+    ]
+    shares = [share for line in lines if (share := _crossover(kernel, *line)) is not None]
+    return _between(axis.values[inside], axis.values[outside], min(shares, default=0.0))
+
+
+def _crossover(kernel: str, inside: Sample, outside: Sample) -> float | None:
+    """How far on the way out (0..1, on the scale of logarithms) the kernel meets the fastest of the point outside.
+
+    0 where that one is as fast already; None where the kernel is not slower outside, and nothing ends.
+    """
+    rivals = [name for name, _ in outside.ranked() if name in outside.scores]
+    mine, theirs = (outside.time(kernel), outside.time(rivals[0])) if rivals else (None, None)
+    before, rival = (inside.time(kernel), inside.time(rivals[0])) if rivals else (None, None)
+    if mine is None or theirs is None or before is None or rival is None:
+        return 0.0
+    there = math.log(mine.median_us / theirs.median_us)
+    here = math.log(before.median_us / rival.median_us)
+    if there <= 0:
+        return None
+    return 0.0 if here >= 0 else here / (here - there)
+
+
+def _between(inside: Value, outside: Value, share: float) -> Value:
+    """The number that lies so far between two values of an axis, rounded towards a half or a whole power of two."""
+    assert isinstance(inside, int | float) and isinstance(outside, int | float)
+    if share <= 0 or min(inside, outside) <= 0:
+        return inside
+    found = inside * (outside / inside) ** share
+    if not (isinstance(inside, int) and isinstance(outside, int)):
+        return float(f"{found:.3g}")
+    power = 2 ** math.floor(math.log2(found))
+    rounded = min((power, power * 3 // 2, power * 2), key=lambda near: abs(math.log(near / found)) if near else 99.0)
+    low, high = sorted((inside, outside))
+    return rounded if low < rounded < high else inside
 
 
 def _equals(name: str, value: Value) -> str:
@@ -270,14 +333,17 @@ def _us(time: Timing) -> str:
 
 
 def _where(sample: Sample) -> str:
-    varied = []
+    """`batch 8, kv_len 4Ki in a CUDA graph`"""
+    varied, regime = [], ""
     for axis, at in zip(sample.grid.axes, sample.place, strict=True):
         value = axis.values[at]
         if axis.name == "graph_capture":
-            varied.append("in a CUDA graph" if value else "eager")
+            regime = " in a CUDA graph" if value else ", eager"
+        elif value is True or value is False:
+            varied.append(axis.name if value else f"no {axis.name}")
         elif len(axis.values) > 1:
             varied.append(f"{axis.name} {spelled(value)}")
-    return ", ".join(varied) or "the one point"
+    return (", ".join(varied) or "the one point") + regime
 
 
 def rules_text(tuned: Tuned, heading: Sequence[str]) -> str:

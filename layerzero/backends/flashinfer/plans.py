@@ -126,10 +126,13 @@ def planned_paged(options: Options, q_lens: Lengths, kv_lens: Lengths, page_size
 
 
 def pages_of(page_table: Tensor, kv_lens: Lengths, page_size: int) -> Tensor:
-    """The pages in use of int32 [B,max_pages], sequence after sequence."""
+    """The pages in use of int32 [B,max_pages], sequence after sequence; nothing here may take a step a page."""
     width = page_table.shape[1]
-    at = [b * width + i for b, length in enumerate(kv_lens) for i in range(-(-length // page_size))]
-    return page_table.reshape(-1)[torch.tensor(at, dtype=torch.int64).to(page_table.device, non_blocking=True)]
+    used = torch.tensor([-(-length // page_size) for length in kv_lens])
+    if bool((used == width).all()):
+        return page_table.reshape(-1)
+    at = (torch.arange(width) < used[:, None]).flatten().nonzero().squeeze(1)
+    return page_table.reshape(-1)[at.to(page_table.device, non_blocking=True)]
 
 
 class _Slot:
