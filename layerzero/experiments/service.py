@@ -283,7 +283,9 @@ class Experiments:
             OSError: It cannot be written.
             MissingDependencyError: scipy is not installed.
         """
-        file = own_file() if path is None else Path(path)
+        file = (
+            own_file() if path is None else Path(path).absolute()
+        )  # it is written later, from wherever the program is
         shared = Sharing(file, checked("every", every, least=0.01), lambda: self.report().to_dict(), self.resume)
         before, self._shared = self._shared, shared
         if before is not None:

@@ -39,6 +39,12 @@ def shared(bench: Bench, tmp_path: Path) -> Iterator[Path]:
     bench.experiments._shared.close()
 
 
+def test_a_shared_file_stays_where_it_was_named(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bench.experiments.share("experiments.json", every=60.0) == tmp_path / "experiments.json"
+    bench.experiments._shared.close()
+
+
 # ---------------------------------------------------------------- the report
 
 
