@@ -7,12 +7,13 @@ A program is its root file with everything that it imports, on top of the shippe
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 from layerzero.check.checker import Checked, check
 from layerzero.check.limits import MAX_FILES, MAX_IMPORT_DEPTH
@@ -97,6 +98,7 @@ def load(
     prelude: bool = True,
     catalogs: Sequence[Path | Source] = (),
     runtime: Sequence[Source] = (),
+    opened: Mapping[Path, str] | None = None,
 ) -> Checked:
     """Read, parse and check one program.
 
@@ -105,6 +107,7 @@ def load(
         prelude: False leaves out the shipped prelude, catalogs and rules, as `standalone` in the header does.
         catalogs: Files, or texts, to trust besides the shipped catalogs and those of installed packages.
         runtime: Rules made by calls of the program, the top layer.
+        opened: Resolved path -> a text that stands for what is on disk, as editors have it.
 
     Raises:
         FileNotFoundError: There is no such path.
@@ -116,7 +119,7 @@ def load(
             names = ", ".join(one.name for one in found)
             raise PolicyError(f"{root} holds {len(found)} policies ({names}); name the one you mean")
         root = found[0]
-    reading = _reading(catalogs)
+    reading = _reading(catalogs, opened or {})
     for path in root.files:
         reading.read(path, Layer.POLICY, root.folder)
     return _finish(reading, prelude, runtime)
@@ -186,9 +189,9 @@ def require(checked: Checked) -> Program:
     raise PolicyError(f"the policy has {count}\n{render(errors)}", checked.diagnostics)
 
 
-def _reading(catalogs: Sequence[Path | Source]) -> _Reading:
+def _reading(catalogs: Sequence[Path | Source], opened: Mapping[Path, str] = MappingProxyType({})) -> _Reading:
     """Start with the catalogs that the caller trusts, so that an import of one finds it trusted already."""
-    reading = _Reading(shipped=_shipped_names())
+    reading = _Reading(shipped=_shipped_names(), opened=opened)
     for catalog in catalogs:
         if isinstance(catalog, Source):
             reading.add(catalog, None, Layer.PRELUDE, None, True, ())
@@ -256,6 +259,7 @@ class _Reading:
     """The files of one program while they are read; each is read once."""
 
     shipped: dict[Path, str]
+    opened: Mapping[Path, str] = field(default_factory=dict)
     units: list[Unit] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
@@ -272,7 +276,9 @@ class _Reading:
         self._seen.add(real)
         if real in self.shipped:  # also when a test imports one of them
             layer, trusted = Layer.PRELUDE, True
-        source = read_source(path, self.shipped.get(real))
+        open_text = self.opened.get(real)
+        name = self.shipped.get(real)
+        source = read_source(path, name) if open_text is None else Source(name or str(path), open_text)
         if isinstance(source, Diagnostic):
             self.diagnostics.append(source)
             self.wanted.append(path)
@@ -342,7 +348,7 @@ class _Reading:
             self._report("LZ003", f"imports nest deeper than {MAX_IMPORT_DEPTH} or exceed {MAX_FILES} files", span)
         elif target.name.endswith(TEST_SUFFIX) and not path.name.endswith(TEST_SUFFIX):
             self._report("LZ212", f'"{written}" holds tests, which are never part of a live policy', span)
-        elif not target.is_file():
+        elif not (target.is_file() or real in self.opened):
             self._report("LZ007", f'"{written}" does not exist', span, f"looked in {path.parent}")
             self.wanted.append(target)
         else:

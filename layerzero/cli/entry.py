@@ -38,6 +38,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("tune", "measure the kernels of this machine, and write rules that pick the fastest"),
     ("replay", "what a decision log would have been under another policy"),
     ("policy", "export a policy with all that it stands on"),
+    ("lsp", "the language server, for editors"),
     ("watch", "follow the files of a policy: what each save changes, or what is wrong with it"),
     ("doctor", "look at this machine: Python, torch, packages, devices, caches, policies"),
     ("demo", "the tour: a small transformer runs on the kernels that a policy chose"),
