@@ -356,7 +356,7 @@ class _Planner:
         return self.known[key]
 
     def _asked(self, given: Mapping[str, Value]) -> _Known | None:
-        if given.get("graph_capture") is True and given["device"] != "cuda":
+        if given.get("graph_capture") is True and not _recordable(given):
             return None
         reasons, call = self.judge.reasons(given), self.judge.call(given)
         if reasons is None or call is None or self.inputs.cost(call.values) > MAX_COST:
@@ -366,6 +366,11 @@ class _Planner:
     def _probe(self, given: Given, moved: Collection[str], reasons: Sequence[Reason], rank: int) -> Probe:
         why = tuple((reason.at, _written(reason.text)) for reason in reasons)
         return Probe(self.kernel.id, self.operation.name, given, tuple(moved), why, rank)
+
+
+def _recordable(given: Mapping[str, Value]) -> bool:
+    """Whether a call could be recorded into a CUDA graph and replayed: a backward pass is another recording."""
+    return given["device"] == "cuda" and not (given.get("requires_grad") or given.get("mask_requires_grad"))
 
 
 def _parts(requirement: Requirement) -> list[Expression]:

@@ -29,6 +29,11 @@ def torch_dtype(name: Value | None) -> torch.dtype:
     }[str(name)]
 
 
+def itemsize(name: Value) -> int:
+    """Bytes of one element: `bf16` -> 2"""
+    return {"fp64": 8, "fp32": 4, "fp16": 2, "bf16": 2}.get(str(name), 1)
+
+
 def torch_device(values: Mapping[str, Value]) -> str:
     """The device of a context, as torch calls it: `hip` is torch's `cuda`."""
     return "cuda" if values["device"] == "hip" else str(values["device"])

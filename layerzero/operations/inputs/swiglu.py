@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from layerzero.check.expressions import Value
 from layerzero.operations import swiglu
 from layerzero.operations.call import Call
-from layerzero.operations.inputs.drawing import Drawing, torch_dtype, whole
+from layerzero.operations.inputs.drawing import Drawing, itemsize, whole
 from layerzero.operations.inputs.rows import ROWS, cost, settle as settle_rows
 
 __all__ = ["TYPICAL", "cost", "make", "settle"]
@@ -23,7 +23,7 @@ def settle(values: dict[str, Value], wished: Collection[str]) -> dict[str, Value
     if settled.get("inner_contiguous") is False or not settled["rows"]:
         return None
     settled["contiguous"] = settled["rows"] == 1
-    settled["aligned"] = whole(settled, "hidden_size") * torch_dtype(settled["dtype"]).itemsize % 16 == 0
+    settled["aligned"] = whole(settled, "hidden_size") * itemsize(settled["dtype"]) % 16 == 0
     return settled
 
 
