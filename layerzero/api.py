@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from layerzero.backends.machine import ThisMachine
 from layerzero.dispatch import bind as _bind
@@ -41,6 +42,7 @@ from layerzero.operations import (
     swiglu as _swiglu,
 )
 from layerzero.operations.device import default_device, device_fields, present_devices
+from layerzero.operations.validation import Validation, check_validation, set_validation
 from layerzero.runtime import ambient
 from layerzero.runtime.breakers import Breakers, BreakerSettings
 from layerzero.runtime.decision import Decision
@@ -417,6 +419,11 @@ def readiness_check() -> tuple[bool, list[str]]:
 # ---------------------------------------------------------------- policy
 
 
+@overload
+def configure(*, validate: Validation) -> None: ...
+
+
+@overload
 def configure(
     policy: str | Path | Policy | None,
     *,
@@ -424,25 +431,49 @@ def configure(
     on_failure: Callable[[Failure], None] | None = None,
     keep_last_good: bool | str | Path = False,
     interval: float = 1.0,
-) -> Policy:
+    validate: Validation | None = None,
+) -> Policy: ...
+
+
+def configure(
+    policy: str | Path | Policy | EllipsisType | None = ...,
+    *,
+    watch: Watch = False,
+    on_failure: Callable[[Failure], None] | None = None,
+    keep_last_good: bool | str | Path = False,
+    interval: float = 1.0,
+    validate: Validation | None = None,
+) -> Policy | None:
     """Put a policy in force in this process, in place of the one before; rules of run-time calls stay on top.
 
     Args:
         policy: A `.lzp` file, YAML policy, folder or glob that holds one program, or a loaded Policy; None is the
-            shipped policy alone.
+            shipped policy alone. Without it, and with `validate`, the policy in force stays.
         watch: Follow the files from now on, imports and catalogs included: a good version is put in force, a bad one
             leaves the last good one in force. "poll" does without the hints of the system.
         on_failure: Told of each distinct version that is refused, from the watching thread.
         keep_last_good: Keep the last good version on disk (True, or a folder), for a start at which the files are bad
             or absent.
         interval: Seconds between two looks at the files where no hint comes.
+        validate: "values" also looks at page tables and lengths that lie on a device, for tests: it waits for the
+            device; never while a CUDA graph is recorded. "arguments" ends that. On the CPU they are always looked at.
 
     Raises:
+        ArgumentError: Neither a policy nor `validate` is given, or an argument is wrong.
         FileNotFoundError: There is no such file or folder.
         PolicyError: The policy has errors; the one before stays in force, and watched if it was.
         MissingDependencyError: Watching wants watchdog, extra `live`.
     """
-    return _live.configure(policy, watch, on_failure, keep_last_good, interval)
+    if isinstance(policy, EllipsisType) and (validate is None or watch or on_failure or keep_last_good):
+        raise ArgumentError("give a policy (None is the shipped one), or `validate` alone")
+    if validate is not None:
+        check_validation(validate)
+    found = None
+    if not isinstance(policy, EllipsisType):
+        found = _live.configure(policy, watch, on_failure, keep_last_good, interval)
+    if validate is not None:
+        set_validation(validate)
+    return found
 
 
 def context(**fields: Any) -> AbstractContextManager[ambient.Surroundings]:

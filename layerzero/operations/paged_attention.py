@@ -16,6 +16,7 @@ from layerzero.operations.tensors import (
     error,
     shape,
 )
+from layerzero.operations.validation import looks_at_values
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +51,7 @@ def read(
     softcap: float | None = None,
     sinks: Tensor | None = None,
 ) -> Call:
-    """Check the arguments of `lz.paged_attention` and read the context; no value on a device is looked at.
+    """Check the arguments of `lz.paged_attention` and read the context; see validation.py on the values of tables.
 
     Raises:
         ArgumentError: An argument does not fit.
@@ -110,7 +111,10 @@ def read(
     if is_causal:  # the default of an adapter is that of `attention`: not causal
         kwargs["is_causal"] = True
     read_score_options(context, kwargs, scale=scale, window=window, softcap=softcap, sinks=sinks, q=q, q_heads=q_heads)
-    return Call(OPERATION, context, (q, k_cache, v_cache), kwargs)
+    call = Call(OPERATION, context, (q, k_cache, v_cache), kwargs)
+    if looks_at_values(page_table, context["graph_capture"] is True):
+        check_values(call)
+    return call
 
 
 def check_values(call: Call) -> None:
@@ -121,16 +125,24 @@ def check_values(call: Call) -> None:
             the number of queries.
     """
     q, k_cache, _ = call.args
+    import torch
+
     table = call.kwargs["page_table"].cpu()
     pages, page_size = k_cache.shape[:2]
     capacity = table.shape[1] * page_size
-    lengths = call.kwargs["seq_lens"].tolist() if "seq_lens" in call.kwargs else [capacity] * table.shape[0]
-    for b, length in enumerate(lengths):
-        if not 0 <= length <= capacity:
-            raise error("seq_lens", f"lengths in 0..{capacity}, the capacity of `page_table`", f"{length} at {b}")
-        for page in table[b, : -(-length // page_size)].tolist():
-            if not 0 <= page < pages:
-                raise error("page_table", f"pages in 0..{pages - 1} for the keys in use", f"{page} in row {b}")
+    used = torch.ones_like(table, dtype=torch.bool)
+    if "seq_lens" in call.kwargs:
+        lengths = call.kwargs["seq_lens"].cpu()
+        wrong = (lengths < 0) | (lengths > capacity)
+        if wrong.any():
+            b = int(wrong.nonzero()[0])
+            given = f"{int(lengths[b])} at {b}"
+            raise error("seq_lens", f"lengths in 0..{capacity}, the capacity of `page_table`", given)
+        used = torch.arange(0, capacity, page_size) < lengths[:, None]
+    wrong = used & ((table < 0) | (table >= pages))
+    if wrong.any():
+        b, at = wrong.nonzero()[0].tolist()
+        raise error("page_table", f"pages in 0..{pages - 1} for the keys in use", f"{int(table[b, at])} in row {b}")
     if "cu_seqlens_q" in call.kwargs:
         offsets = call.kwargs["cu_seqlens_q"].tolist()
         if offsets[0] != 0 or offsets[-1] != q.shape[0] or offsets != sorted(offsets):

@@ -84,6 +84,8 @@ def check_tensor(argument: str, value: Any, dimensions: str, *ranks: int) -> Non
         raise error(argument, f"a tensor {dimensions}", f"{type(value).__name__}")
     if value.ndim not in ranks:
         raise error(argument, dimensions, shape(value))
+    if value.layout is not torch.strided:
+        raise error(argument, f"a dense tensor {dimensions}", value.layout)
 
 
 def check_shape(argument: str, value: Any, *wanted: tuple[int, ...], why: str = "") -> None:
@@ -142,10 +144,23 @@ def _requires_grad(operands: Sequence[Tensor]) -> bool:
     return torch.is_grad_enabled() and any(t.requires_grad for t in operands)
 
 
+def _aligned(tensor: Tensor) -> bool:
+    """Whether a tensor begins at a multiple of 16 bytes, and the rows of one that is not contiguous do."""
+    try:
+        begins = tensor.data_ptr() % 16 == 0
+    except RuntimeError:  # while a compiler traces there is no memory yet
+        begins = tensor.storage_offset() * tensor.element_size() % 16 == 0
+    if not begins or tensor.is_contiguous():
+        return begins
+    size = tensor.element_size()
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    return all(step == 1 or length < 2 or step * size % 16 == 0 for length, step in steps)
+
+
 STATES: Mapping[str, Callable[[Sequence[Any]], bool]] = {
     "contiguous": lambda operands: all(t.is_contiguous() for t in operands),
     "inner_contiguous": lambda operands: all(t.stride(-1) == 1 or t.shape[-1] < 2 for t in operands if t.ndim),
-    "aligned": lambda operands: all(t.data_ptr() % 16 == 0 for t in operands),
+    "aligned": lambda operands: all(map(_aligned, operands)),
     "requires_grad": _requires_grad,
 }
 """How tensors lie in memory and what will be asked of them: the fields that every operand has a part in."""

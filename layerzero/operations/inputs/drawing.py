@@ -79,17 +79,19 @@ class Drawing:
         shape = tuple(tensor.shape)
         if self.values.get("inner_contiguous") is False and tensor.ndim > 1:
             return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
+        aligned = self.values.get("aligned") is not False
         if self.values.get("contiguous") is False:
-            # A slice of rows twice as wide, padded to whole 16 bytes so that every row stays aligned.
-            return self._view(shape, 2 * -(-shape[-1] // 16) * 16, 0).copy_(tensor)
-        if self.values.get("aligned") is False:
-            return self._view(shape, shape[-1], 1).copy_(tensor)
+            # A slice of wider rows, each of whole 16 bytes; or else begun and continued at odd places.
+            row = 2 * -(-shape[-1] // 16) * 16 if aligned else 2 * shape[-1] + 1
+            return self._view(shape, row, 0 if aligned else 1, tensor.dtype).copy_(tensor)
+        if not aligned:
+            return self._view(shape, shape[-1], 1, tensor.dtype).copy_(tensor)
         return tensor
 
-    def _view(self, shape: tuple[int, ...], row: int, offset: int) -> Tensor:
+    def _view(self, shape: tuple[int, ...], row: int, offset: int, dtype: torch.dtype) -> Tensor:
         """An uninitialised view with rows `row` apart, `offset` elements past the beginning of its memory."""
         import torch
 
-        device, dtype = torch_device(self.values), torch_dtype(self.values["dtype"])
-        memory = torch.zeros(math.prod(shape[:-1]) * row + offset, device=device, dtype=dtype)
+        size = math.prod(shape[:-1]) * row + offset
+        memory = torch.zeros(size, device=torch_device(self.values), dtype=dtype)
         return memory[offset:].view(*shape[:-1], row)[..., : shape[-1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from layerzero.operations import (
     sample,
     swiglu,
 )
+from layerzero.operations.validation import set_validation
 
 Q, K = torch.ones(2, 3, 4, 8), torch.ones(2, 5, 2, 8)
 PAGES, TABLE = torch.ones(9, 16, 2, 8), torch.zeros(2, 3, dtype=torch.int32)
@@ -35,6 +37,7 @@ def ints(*values: int) -> torch.Tensor:
 WRONG: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: attention.read(Q[0], K, K), "q", "[batch, seq, heads, head_dim]", "[3, 4, 8]"),
     (lambda: attention.read("q", K, K), "q", "a tensor", "str"),
+    (lambda: attention.read(Q.to_sparse(), K, K), "q", "a dense tensor", "sparse"),
     (lambda: attention.read(Q, K[:1], K), "k", "batch 2", "[1, 5, 2, 8]"),
     (lambda: attention.read(Q, K[..., :7], K), "k", "head_dim 8", "[2, 5, 2, 7]"),
     (lambda: attention.read(Q, K, K[:, :4]), "v", "[2, 5, 2]", "[2, 4, 2, 8]"),
@@ -130,20 +133,61 @@ def test_a_mask_reaches_the_kernel_with_four_dimensions() -> None:
     assert call.context["mask_kind"] == "bool"
 
 
-def test_paged_lengths_are_the_capacity_and_values_are_looked_at_on_request() -> None:
+def test_paged_lengths_are_the_capacity() -> None:
     call = paged_attention.read(Q, PAGES, PAGES, TABLE, seq_lens=ints(48, 3))
     assert (call.context["kv_len"], call.context["page_size"], call.context["paged"]) == (48, 16, True)
-    paged_attention.check_values(call)
-    for lengths, table, wanted in (
-        (ints(49, 1), TABLE, "seq_lens"),
-        (ints(-1, 1), TABLE, "seq_lens"),
-        (ints(17, 1), ints(0, 9, 0, 0, 0, 0).view(2, 3), "page_table"),
-        (ints(17, 1), ints(0, -1, 0, 0, 0, 0).view(2, 3), "page_table"),
-    ):
-        with pytest.raises(ArgumentError, match=wanted):
-            paged_attention.check_values(paged_attention.read(Q, PAGES, PAGES, table, seq_lens=lengths))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "table", "wanted"),
+    [
+        (ints(49, 1), TABLE, "`seq_lens`: wanted lengths in 0..48, the capacity of `page_table`, given 49 at 0"),
+        (ints(1, -1), TABLE, "`seq_lens`: wanted lengths in 0..48, the capacity of `page_table`, given -1 at 1"),
+        (
+            ints(17, 1),
+            ints(0, 9, 0, 0, 0, 0).view(2, 3),
+            "`page_table`: wanted pages in 0..8 for the keys in use, given 9",
+        ),
+        (ints(17, 1), ints(0, -1, 0, 0, 0, 0).view(2, 3), "given -1 in row 0"),
+    ],
+)
+def test_lengths_and_pages_outside_of_the_cache(lengths: torch.Tensor, table: torch.Tensor, wanted: str) -> None:
+    with pytest.raises(ArgumentError, match=re.escape(wanted)):
+        paged_attention.read(Q, PAGES, PAGES, table, seq_lens=lengths)
+
+
+def test_pages_past_a_length_may_be_anything() -> None:
     unused = ints(0, 9, -5, 0, 0, 0).view(2, 3)
-    paged_attention.check_values(paged_attention.read(Q, PAGES, PAGES, unused, seq_lens=ints(16, 1)))
-    for offsets in (ints(0, 2, 1), ints(1, 2, 3), ints(0, 1, 2)):
-        with pytest.raises(ArgumentError, match="cu_seqlens_q"):
-            paged_attention.check_values(paged_attention.read(Q[0], PAGES, PAGES, TABLE, cu_seqlens_q=offsets))
+    paged_attention.read(Q, PAGES, PAGES, unused, seq_lens=ints(16, 1))
+    paged_attention.read(Q, PAGES, PAGES, ints(-1, -1, -1, -1, -1, -1).view(2, 3), seq_lens=ints(0, 0))
+
+
+@pytest.mark.parametrize("offsets", [(0, 2, 1), (1, 2, 3), (0, 1, 2)])
+def test_offsets_that_do_not_rise_over_all_queries(offsets: tuple[int, ...]) -> None:
+    with pytest.raises(ArgumentError, match="cu_seqlens_q"):
+        paged_attention.read(Q[0], PAGES, PAGES, TABLE, cu_seqlens_q=ints(*offsets))
+
+
+def test_values_without_memory_are_not_looked_at() -> None:
+    q, pages = torch.ones(2, 3, 4, 8, device="meta"), torch.ones(9, 16, 2, 8, device="meta")
+    table = torch.full((2, 3), 99, dtype=torch.int32, device="meta")
+    assert paged_attention.read(q, pages, pages, table).context["device"] == "meta"
+
+
+@pytest.mark.gpu
+def test_values_on_a_device_are_looked_at_where_that_is_asked_for() -> None:
+    on = [t.cuda() for t in (Q, PAGES, PAGES, torch.full((2, 3), 99, dtype=torch.int32))]
+    paged_attention.read(*on)
+    set_validation("values")
+    try:
+        with pytest.raises(ArgumentError, match="page_table"):
+            paged_attention.read(*on)
+    finally:
+        set_validation("arguments")
+
+
+def test_rows_at_odd_places_are_misaligned() -> None:
+    wide = torch.ones(2, 3, 4, 17)[..., :8]
+    assert not attention.read(wide, K, K).context["aligned"]
+    assert attention.read(torch.ones(2, 3, 4, 16)[..., :8], K, K).context["aligned"]
+    assert attention.read(torch.ones(2, 3, 4, 9), torch.ones(2, 5, 2, 9), torch.ones(2, 5, 2, 9)).context["aligned"]

@@ -73,7 +73,7 @@ CALLS: list[Entry] = [
                 X,
                 TABLE,
                 seq_lens=torch.ones(2, dtype=torch.int32),
-                cu_seqlens_q=torch.zeros(3, dtype=torch.int32),
+                cu_seqlens_q=torch.tensor([0, 2, 5], dtype=torch.int32),
                 is_causal=False,
                 scale=1.0,
                 window=3,
