@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from layerzero.api import *  # noqa: F403
+    from layerzero.backends.weights import AWQWeight, Fp8Weight, GPTQWeight, Int8Weight  # noqa: F401
     from layerzero.integrations.intercept import intercept as intercept
 
 __version__ = "0.1.0"
@@ -17,7 +18,7 @@ __version__ = "0.1.0"
 _API = (
     *("Context", "Decision", "KernelInfo", "Plan", "Policy", "SelectedKernel"),
     *("attention", "paged_attention", "rms_norm", "layer_norm", "group_norm", "rope", "alibi"),
-    *("swiglu", "gelu", "silu", "sample_topk", "sample_topp", "sample_greedy"),
+    *("swiglu", "gelu", "silu", "linear", "sample_topk", "sample_topp", "sample_greedy"),
     *("select", "explain", "which", "list_kernels", "validate", "dry_run", "trace"),
     *("bind", "compile", "warmup", "readiness_check"),
     *("configure", "context", "pin", "using", "lock", "unlock", "prefer", "disabled", "enable"),
@@ -28,9 +29,11 @@ _ERRORS = (
     *("LayerZeroError", "ArgumentError", "ContextError", "UnknownNameError", "PolicyError"),
     *("NoKernelError", "KernelCallError", "MissingDependencyError"),
 )
+_WEIGHTS = ("Int8Weight", "Fp8Weight", "GPTQWeight", "AWQWeight")
 _HOME = {
     **dict.fromkeys(_API, "layerzero.api"),
     **dict.fromkeys(_ERRORS, "layerzero.errors"),
+    **dict.fromkeys(_WEIGHTS, "layerzero.backends.weights"),
     "intercept": "layerzero.integrations.intercept",
 }
 

@@ -34,6 +34,7 @@ from layerzero.operations import (
     gelu as _gelu,
     group_norm as _group_norm,
     layer_norm as _layer_norm,
+    linear as _linear,
     paged_attention as _paged_attention,
     rms_norm as _rms_norm,
     rope as _rope,
@@ -61,6 +62,8 @@ from layerzero.telemetry.feed import FEED, Deciding
 if TYPE_CHECKING:
     import torch
     from torch import Generator, Tensor
+
+    from layerzero.backends.weights import QuantisedWeight
 
 _machine = ThisMachine(present_devices)
 _engine = Engine(_machine)
@@ -241,6 +244,20 @@ def gelu(x: Tensor, approximate: Literal["none", "tanh"] = "none") -> Tensor:
 def silu(x: Tensor) -> Tensor:
     """x * sigmoid(x)."""
     return _call(_silu.read(x))  # type: ignore[no-any-return]
+
+
+def linear(x: Tensor, weight: Tensor | QuantisedWeight, bias: Tensor | None = None) -> Tensor:
+    """x weight^T + bias.
+
+    Args:
+        x: [..., in].
+        weight: [out, in], or an `Int8Weight`, `Fp8Weight`, `GPTQWeight` or `AWQWeight`, as a checkpoint stores it.
+        bias: [out], in the dtype of the answer.
+
+    Returns:
+        [..., out] in the dtype of x; fp8 inputs are answered in bf16.
+    """
+    return _call(_linear.read(x, weight, bias))  # type: ignore[no-any-return]
 
 
 def sample_topk(logits: Tensor, k: int = 50, temperature: float = 1.0, generator: Generator | None = None) -> Tensor:

@@ -13,7 +13,7 @@ import pytest
 import layerzero as lz
 
 NAMES = {
-    "calls": "attention paged_attention rms_norm layer_norm group_norm rope alibi swiglu gelu silu "
+    "calls": "attention paged_attention rms_norm layer_norm group_norm rope alibi swiglu gelu silu linear "
     "sample_topk sample_topp sample_greedy",
     "selection": "select explain which list_kernels validate dry_run trace",
     "policy": "configure context pin using lock unlock prefer disabled enable register_kernel configure_breakers "
@@ -21,6 +21,7 @@ NAMES = {
     "ahead": "bind compile warmup readiness_check",
     "experiments": "request outcome experiment_status share_experiments resume_arm",
     "types": "Context Decision KernelInfo Plan Policy SelectedKernel",
+    "weights": "Int8Weight Fp8Weight GPTQWeight AWQWeight",
     "errors": "LayerZeroError ArgumentError ContextError UnknownNameError PolicyError NoKernelError KernelCallError "
     "MissingDependencyError",
     "other": "__version__ intercept",
@@ -61,6 +62,7 @@ lz.alibi(num_heads, q_len, kv_len)
 lz.swiglu(gate, up)
 lz.gelu(x, approximate="none")
 lz.silu(x)
+lz.linear(x, weight, bias=None)
 lz.sample_topk(logits, k=50, temperature=1.0)
 lz.sample_topk(logits, k=50, temperature=1.0, generator=g)
 lz.sample_topp(logits, p=0.9, temperature=1.0)

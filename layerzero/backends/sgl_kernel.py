@@ -6,13 +6,14 @@ The row kernels are called by their operators: the public functions hand over to
 from __future__ import annotations
 
 import torch
-from sgl_kernel import silu_and_mul
+from sgl_kernel import awq_dequantize, gptq_gemm, silu_and_mul
 from sgl_kernel.flash_attn import flash_attn_with_kvcache
 from sgl_kernel.utils import is_arch_support_pdl
 from torch import Tensor
 
 from layerzero.backends.layouts import answer, packed_halves, rows, sequence_first, window_size
 from layerzero.backends.rotation import cos_sin_cache, positions
+from layerzero.backends.weights import AWQWeight, GPTQWeight
 
 operators = torch.ops.sgl_kernel
 
@@ -101,6 +102,23 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tens
         positions(tokens, cos), tokens, None, x.shape[-1], cos_sin_cache(cos, sin), not interleaved
     )
     return out
+
+
+def gptq_linear(x: Tensor, weight: GPTQWeight, bias: Tensor | None = None) -> Tensor:
+    """Four bits as they are stored; the empty index says that groups are neighbours."""
+    no_index = weight.qweight.new_empty(0)
+    out = gptq_gemm(rows(x), weight.qweight, weight.qzeros, weight.scales.to(x.dtype), no_index, False, weight.bits)
+    return _biased(out.view(*x.shape[:-1], -1), bias)
+
+
+def awq_linear(x: Tensor, weight: AWQWeight, bias: Tensor | None = None) -> Tensor:
+    """The weight is made dense by a kernel at each call."""
+    dense = awq_dequantize(weight.qweight, weight.scales.to(x.dtype), weight.qzeros)  # [in, out]
+    return _biased(x @ dense, bias)
+
+
+def _biased(out: Tensor, bias: Tensor | None) -> Tensor:
+    return out if bias is None else out + bias
 
 
 def _sinks(sinks: Tensor | None) -> Tensor | None:

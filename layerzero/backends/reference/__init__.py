@@ -7,8 +7,21 @@ from __future__ import annotations
 
 from layerzero.backends.reference.activations import gelu, silu, swiglu
 from layerzero.backends.reference.attention import attention
+from layerzero.backends.reference.linear import linear
 from layerzero.backends.reference.norms import group_norm, layer_norm, rms_norm
 from layerzero.backends.reference.positions import alibi, rope
 from layerzero.backends.reference.sampling import sample
 
-__all__ = ["alibi", "attention", "gelu", "group_norm", "layer_norm", "rms_norm", "rope", "sample", "silu", "swiglu"]
+__all__ = [
+    "alibi",
+    "attention",
+    "gelu",
+    "group_norm",
+    "layer_norm",
+    "linear",
+    "rms_norm",
+    "rope",
+    "sample",
+    "silu",
+    "swiglu",
+]

@@ -300,6 +300,32 @@ def sgl_rope(positions: Tensor, query: Tensor, key: Any, head_size: int, cache: 
     heads.copy_(rotate(heads, cos, sin, not is_neox))
 
 
+def _spread(words: Tensor, places: list[int]) -> Tensor:
+    """Eight numbers of four bits in a word; the one at bits 4 i is element `places[i]`."""
+    out = torch.zeros(*words.shape[:-1], words.shape[-1] * 8, dtype=torch.int64)
+    for i, place in enumerate(places):
+        out[..., place::8] = (words.to(torch.int64) >> (4 * i)) & 15
+    return out
+
+
+def sgl_gptq(c: Any) -> Tensor:
+    assert c.bit == 4 and not c.use_shuffle and c.b_g_idx.numel() == 0
+    q = _spread(c.b_q_weight.T, list(range(8))).T  # [in, out]
+    size = q.shape[0] // c.b_gptq_scales.shape[0]
+    zeros, scales = (
+        t.repeat_interleave(size, 0) for t in (_spread(c.b_gptq_qzeros, list(range(8))) + 1, c.b_gptq_scales)
+    )
+    return (c.a.double() @ ((q - zeros) * scales.double())).to(c.a.dtype)
+
+
+def sgl_awq(c: Any) -> Tensor:
+    order = [0, 2, 4, 6, 1, 3, 5, 7]
+    q = _spread(c.qweight, order)
+    size = q.shape[0] // c.scales.shape[0]
+    zeros, scales = (t.repeat_interleave(size, 0) for t in (_spread(c.qzeros, order), c.scales))
+    return ((q - zeros) * scales.double()).to(c.scales.dtype)
+
+
 def quack_norm(c: Any) -> Any:
     added = c.x if c.residual is None else c.x + c.residual
     out = norm(added, c.weight, c.eps)
@@ -341,6 +367,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "flash_attn.cute.flash_attn_func": fa4_dense,
     "flash_attn.cute.flash_attn_varlen_func": fa4_varlen,
     "sgl_kernel.silu_and_mul": lambda c: silu_halves(c.input),
+    "sgl_kernel.awq_dequantize": sgl_awq,
+    "sgl_kernel.gptq_gemm": sgl_gptq,
     "sgl_kernel.flash_attn.flash_attn_with_kvcache": fa3_cache,
     "sgl_kernel.utils.is_arch_support_pdl": lambda c: False,
     "flashinfer.single_prefill_with_kv_cache": fi_single_prefill,

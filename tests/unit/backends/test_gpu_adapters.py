@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from layerzero.backends import reference
-from layerzero.operations import attention, layer_norm, paged_attention, rms_norm, rope, sample, swiglu
+from layerzero.backends.weights import AWQWeight, GPTQWeight
+from layerzero.operations import attention, layer_norm, linear, paged_attention, rms_norm, rope, sample, swiglu
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -244,6 +245,16 @@ def test_samplers_draw_what_may_be_drawn() -> None:
         assert (rank.gather(1, tokens[:, None])[:, 0] < kept).all()
     one = sample.read_topk(logits[0], k=1)
     assert adapter("flashinfer.sampling:sample_topk")(*one.args, **one.kwargs) == logits[0].argmax()
+
+
+def test_linear_layers_of_four_bits() -> None:
+    words = [torch.randint(-(2**31), 2**31, s, dtype=torch.int64).to(torch.int32) for s in ((8, 16), (2, 2), (64, 2))]
+    scales, bias = draw(2, 16, seed=1).abs() * 0.01, draw(16, seed=2)
+    gptq, awq = GPTQWeight(words[0], words[1], scales), AWQWeight(words[2], words[1], scales)
+    for weight, path in ((gptq, "sgl_kernel:gptq_linear"), (awq, "sgl_kernel:awq_linear")):
+        for options in ({}, {"bias": bias}):
+            call = linear.read(draw(2, 3, 64, seed=3), weight, **options)
+            agree(adapter(path)(*call.args, **call.kwargs), reference.linear(*call.args, **call.kwargs), path, 1e-4)
 
 
 def test_the_log_sum_exp_is_natural() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from layerzero.backends.weights import Fp8Weight, GPTQWeight, Int8Weight
 from layerzero.errors import ArgumentError
 from layerzero.operations import (
     alibi,
@@ -16,6 +17,7 @@ from layerzero.operations import (
     gelu,
     group_norm,
     layer_norm,
+    linear,
     paged_attention,
     rms_norm,
     rope,
@@ -25,6 +27,7 @@ from layerzero.operations import (
 from layerzero.operations.validation import set_validation
 
 Q, K = torch.ones(2, 3, 4, 8), torch.ones(2, 5, 2, 8)
+WORDS = torch.zeros(8, 8, dtype=torch.int32)
 PAGES, TABLE = torch.ones(9, 16, 2, 8), torch.zeros(2, 3, dtype=torch.int32)
 X = torch.ones(3, 8)
 META = torch.ones(2, 5, 2, 8, device="meta")
@@ -87,6 +90,18 @@ WRONG: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: alibi.read(0, 1, 1), "num_heads", "at least 1", "0"),
     (lambda: swiglu.read(X, X[:1]), "up", "[3, 8]", "[1, 8]"),
     (lambda: gelu.read(X, "fast"), "approximate", '"tanh"', "fast"),
+    (lambda: linear.read(X, torch.ones(4, 7)), "weight", "in_features 8", "[4, 7]"),
+    (lambda: linear.read(X, torch.ones(8)), "weight", "[out_features, in_features]", "[8]"),
+    (lambda: linear.read(X, [1.0]), "weight", "Int8Weight", "list"),
+    (lambda: linear.read(X, torch.ones(4, 8), torch.ones(8)), "bias", "[4]", "[8]"),
+    (lambda: linear.read(X, torch.ones(4, 8), torch.ones(4).half()), "bias", "float32", "float16"),
+    (lambda: linear.read(X, Int8Weight(X, torch.ones(3))), "weight.values", "int8", "float32"),
+    (lambda: linear.read(X, Int8Weight(X.to(torch.int8), torch.ones(8))), "weight.scale", "[3]", "[8]"),
+    (lambda: linear.read(X, Fp8Weight(X.to(torch.float8_e4m3fn), torch.ones(1))), "weight.scale", "[]", "[1]"),
+    (lambda: linear.read(X, GPTQWeight(WORDS[:1], WORDS[:3, :1], X)), "weight.scales", "divides the 8", "[3, 8]"),
+    (lambda: linear.read(X, GPTQWeight(WORDS[:1], WORDS[:1], X[:1])), "weight.qzeros", "[1, 1]", "[1, 8]"),
+    (lambda: linear.read(X, GPTQWeight(X[:1], WORDS[:1], X[:1])), "weight.qweight", "int32", "float32"),
+    (lambda: linear.read(X, GPTQWeight(WORDS[:1], WORDS[:1, :1], X[:1], bits=3)), "weight.bits", "2, 4 or 8", "3"),
     (lambda: sample.read_topk(X, k=0), "k", "at least 1", "0"),
     (lambda: sample.read_topp(X, p=0.0), "p", "above 0", "0.0"),
     (lambda: sample.read_topp(X, p=1.1), "p", "at most 1", "1.1"),

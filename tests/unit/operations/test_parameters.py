@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from layerzero.backends.weights import AWQWeight, Fp8Weight, GPTQWeight, Int8Weight
 from layerzero.check import program_from_text
 from layerzero.check.program import Program
 from layerzero.operations import (
@@ -17,6 +18,7 @@ from layerzero.operations import (
     gelu,
     group_norm,
     layer_norm,
+    linear,
     paged_attention,
     rms_norm,
     rope,
@@ -30,6 +32,7 @@ from layerzero.semantics.context import read_context
 X = torch.ones(2, 3, 4, 8)
 ROWS = torch.ones(3, 8)
 TABLE = torch.zeros(2, 2, dtype=torch.int32)
+WORDS = torch.zeros(8, 8, dtype=torch.int32)
 
 Entry = tuple[str, str, Callable[..., Call], Parameters, list[Call]]
 
@@ -102,6 +105,20 @@ CALLS: list[Entry] = [
     ("swiglu", "swiglu", swiglu.read, swiglu.PARAMETERS, [swiglu.read(ROWS, ROWS)]),
     ("gelu", "gelu", gelu.read, gelu.PARAMETERS, [gelu.read(ROWS), gelu.read(ROWS, "tanh")]),
     ("silu", "silu", silu.read, silu.PARAMETERS, [silu.read(ROWS)]),
+    (
+        "linear",
+        "linear",
+        linear.read,
+        linear.PARAMETERS,
+        [
+            linear.read(ROWS, ROWS),
+            linear.read(ROWS, ROWS, torch.ones(3)),
+            linear.read(ROWS, Int8Weight.of(ROWS)),
+            linear.read(ROWS, Fp8Weight.of(ROWS)),
+            linear.read(ROWS, GPTQWeight(WORDS[:1], WORDS[:1, :1], ROWS[:1], torch.zeros(8, dtype=torch.int32))),
+            linear.read(ROWS, AWQWeight(WORDS[:, :1], WORDS[:1, :1], ROWS[:1])),
+        ],
+    ),
     (
         "sample_topk",
         "sample",

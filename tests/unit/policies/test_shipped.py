@@ -20,6 +20,7 @@ from layerzero.operations import (
     gelu,
     group_norm,
     layer_norm,
+    linear,
     paged_attention,
     rms_norm,
     rope,
@@ -55,6 +56,7 @@ PARAMETER = {
     "group_norm": {"weight": "weight", "bias": "bias"},
     "rope": {"interleaved": "interleaved"},
     "gelu": {"tanh": "approximate"},
+    "linear": {"bias": "bias"},
     "sample": {"topk": "k", "topp": "p", "temperature": "temperature", "generator": "generator"},
 }
 
@@ -147,6 +149,7 @@ READERS = {
     "swiglu": swiglu.read,
     "gelu": gelu.read,
     "silu": silu.read,
+    "linear": linear.read,
 }
 
 
