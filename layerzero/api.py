@@ -20,6 +20,7 @@ from layerzero.dispatch.decision_logs import DecisionLogs
 from layerzero.dispatch.doctor import Doctor, diagnose
 from layerzero.dispatch.inspection import Context, Inspector, KernelInfo, SelectedKernel
 from layerzero.dispatch.plan import Plan, make_plan
+from layerzero.dispatch.quick import MISS, QuickAttention
 from layerzero.dispatch.readiness import issues_of
 from layerzero.dispatch.registration import register
 from layerzero.dispatch.trace import trace
@@ -77,6 +78,7 @@ _warmth = Warmth(_dispatcher)
 _rules = RuntimeRules(_engine)
 _live = Live(_engine)
 _call = _dispatcher.call
+_quick = QuickAttention(_dispatcher)
 
 
 # ---------------------------------------------------------------- calls
@@ -121,6 +123,14 @@ def attention(
     Returns:
         The output in the layout of q with v's head size, or (output, lse).
     """
+    attend = _quick.attend
+    if attend is not None and not _quick.tracing():
+        result = attend(
+            q, k, v, attn_mask, is_causal, dropout_p, scale, window, softcap, alibi_slopes, sinks, enable_gqa, layout,
+            phase, return_lse,
+        )  # fmt: skip
+        if result is not MISS:
+            return result
     return _call(
         _attention.read(
             q,

@@ -64,6 +64,22 @@ class Dispatcher:
         decision = self._decide(scope or Scope(request.operation), request.context)
         if self.breakers.open and decision.kernel is not None:
             decision = self._heeding_breakers(decision, calling=True)
+        return self._serve(decision, request)
+
+    def go_on(self, decision: Decision, request: Call, error: Exception) -> Any:
+        """What `call` does after the chosen kernel raised, for those who called its function themselves.
+
+        Raises:
+            Exception: `error`, where the call cannot be made again or nothing else may serve it.
+        """
+        if not self._counted(decision, request, error):
+            raise error
+        decision = self._without(decision, error)
+        if decision.kernel is None:
+            raise error
+        return self._serve(decision, request)
+
+    def _serve(self, decision: Decision, request: Call) -> Any:
         while True:
             if decision.kernel is None:
                 for sink in self.sinks:
@@ -132,14 +148,8 @@ class Dispatcher:
             if self._nan_check is not None:
                 self._nan_check.look(decision, request, result)
         except Exception as error:
-            if isinstance(error, LayerZeroError) and not isinstance(error, NanResultError):
-                self.breakers.undecided(kernel, device)
-                raise
-            error.add_note(f"layerzero: raised by kernel `{kernel}`, chosen for `{decision.scope}`")
-            self.breakers.failed(kernel, device, f"{type(error).__name__}: {error}".splitlines()[0])
-            if watched:
-                self._tell(CallRecord(decision, perf_counter() - started, error))
-            if not self._may_go_on(decision, request, error):
+            seconds = perf_counter() - started
+            if not self._counted(decision, request, error, CallRecord(decision, seconds, error) if watched else None):
                 raise
             return error, None
         except BaseException:
@@ -149,6 +159,19 @@ class Dispatcher:
         if watched:
             self._tell(CallRecord(decision, perf_counter() - started))
         return None, result
+
+    def _counted(self, decision: Decision, request: Call, error: Exception, record: CallRecord | None = None) -> bool:
+        """Count what the chosen kernel raised; whether another kernel may be asked."""
+        assert decision.kernel is not None
+        kernel, device = decision.kernel, str(decision.values.get("device", ""))
+        if isinstance(error, LayerZeroError) and not isinstance(error, NanResultError):
+            self.breakers.undecided(kernel, device)
+            return False
+        error.add_note(f"layerzero: raised by kernel `{kernel}`, chosen for `{decision.scope}`")
+        self.breakers.failed(kernel, device, f"{type(error).__name__}: {error}".splitlines()[0])
+        if record is not None:
+            self._tell(record)
+        return self._may_go_on(decision, request, error)
 
     def add_sink(self, sink: Sink) -> None:
         """Tell a sink of every call from now on."""

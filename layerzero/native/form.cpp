@@ -10,6 +10,7 @@ namespace layerzero {
 namespace {
 
 constexpr int unordered = 2;
+constexpr Word most_steps = 4 * Form::shallow_registers, deepest = 16;  // of a program that is run part by part
 
 int compare_exactly(Word whole, double real) {
   if (real >= 9223372036854775808.0) return -1;
@@ -211,6 +212,86 @@ Value Form::run(const Program& program, const Value* values, Foreign& foreign, b
   return registers[count - 1];
 }
 
+// The same for short programs, part by part and only as far as needed. What is shared is worked out again.
+bool Form::holds(const Instruction* program, Word index, const Value* values, Foreign& foreign, bool& failed) const {
+  const Instruction& one = program[index];
+  switch (one.op) {
+    case Operator::all:
+    case Operator::any: {
+      const bool absorbing = one.op == Operator::any;
+      const Word* parts = operands_.data() + one.a;
+      for (Word part = 0; part < one.b; ++part)
+        if (holds(program, parts[part], values, foreign, failed) == absorbing) return absorbing;
+      return !absorbing;
+    }
+    case Operator::is: return (truth(program, one.a, values, foreign, failed) & one.b) != 0;
+    default: {
+      Value room;
+      return operand(program, index, values, foreign, failed, room).truth();
+    }
+  }
+}
+
+Word Form::truth(const Instruction* program, Word index, const Value* values, Foreign& foreign, bool& failed) const {
+  const Instruction& one = program[index];
+  Value room, other_room;
+  if (one.op != Operator::compare) return truth_bit(operand(program, index, values, foreign, failed, room));
+  const Value& left = operand(program, one.a, values, foreign, failed, room);
+  const Value& right = operand(program, one.b, values, foreign, failed, other_room);
+  if (left.tag == Tag::integer && right.tag == Tag::integer) {
+    const bool is = one.c == 0 ? left.bits == right.bits : one.c == 1 ? left.bits < right.bits : left.bits <= right.bits;
+    return is ? 1 : 2;
+  }
+  return truth_bit(compare(static_cast<Order>(one.c), left, right, foreign, failed));
+}
+
+// A value where it lies, or in `room`.
+const Value& Form::operand(const Instruction* program, Word index, const Value* values, Foreign& foreign, bool& failed,
+                           Value& room) const {
+  const Instruction& one = program[index];
+  switch (one.op) {
+    case Operator::constant:
+      if (one.a >= 0) return constant(one.a);
+      return room = Value{};
+    case Operator::field:
+      if (values[one.a].known()) return values[one.a];
+      return room = Value{};
+    case Operator::arithmetic: {
+      Value other_room;
+      const Value& left = operand(program, one.a, values, foreign, failed, room);
+      const Value& right = operand(program, one.b, values, foreign, failed, other_room);
+      return room = arithmetic(one.c, left, right);
+    }
+    case Operator::all:
+    case Operator::any:
+    case Operator::is: return room = Value::of(holds(program, index, values, foreign, failed));
+    case Operator::compare: {
+      const Word bit = truth(program, index, values, foreign, failed);
+      return room = bit == 4 ? Value{} : Value::of(bit == 1);
+    }
+    default: {
+      // The others take their parts from registers: work these out, few as they are, and take the step.
+      Value registers[shallow_registers];
+      const auto fetch = [&](Word part) {
+        Value part_room;
+        registers[part] = operand(program, part, values, foreign, failed, part_room);
+      };
+      switch (one.op) {
+        case Operator::has:
+        case Operator::arm: break;
+        case Operator::negate:
+        case Operator::negation:
+        case Operator::like: fetch(one.a); break;
+        case Operator::choose:
+        case Operator::either: fetch(one.a), fetch(one.b), fetch(one.c); break;
+        default:
+          for (Word part = 0; part < one.b; ++part) fetch(operands_[static_cast<std::size_t>(one.a + part)]);
+      }
+      return room = step(one, values, registers, foreign, failed);
+    }
+  }
+}
+
 bool Form::complete(Value* values, Foreign& foreign, bool& failed) const {
   for (std::size_t index = 0; index < loads_.size(); ++index) {
     const Load& load = loads_[index];
@@ -233,9 +314,14 @@ bool Form::complete(Value* values, Foreign& foreign, bool& failed) const {
 // ---------------------------------------------------------------- probes
 
 Word Form::answer(const Probe& probe, const Value* values, Foreign& foreign, bool& failed) const {
-  if (probe.kind == ProbeKind::formula)
-    return run(programs_[static_cast<std::size_t>(probe.program)], values, foreign, failed).truth();
+  if (probe.kind == ProbeKind::formula) return holds(probe.program, values, foreign, failed);
   return classes_[static_cast<std::size_t>(probe.classes + slot(probe, values[probe.read]))];
+}
+
+bool Form::holds(Word number, const Value* values, Foreign& foreign, bool& failed) const {
+  const Program& program = programs_[static_cast<std::size_t>(number)];
+  if (program.shallow) return holds(instructions_.data() + program.first, program.count - 1, values, foreign, failed);
+  return run(program, values, foreign, failed).truth();
 }
 
 Word Form::slot(const Probe& probe, const Value& value) const {
@@ -280,6 +366,65 @@ Word Form::decide(const Value* values, Foreign& foreign, std::vector<std::pair<W
     at = children_[static_cast<std::size_t>(node.children + answered)];
   }
   return -1 - at;
+}
+
+bool Form::region(const Value* values, Foreign& foreign, Region& found) const {
+  std::vector<std::pair<Word, Word>> asked;
+  std::vector<const Word*> ways;  // by class: a child, or for bits nothing
+  bool failed = false;
+  if (tree_) {
+    for (Word at = root_; at >= 0;) {
+      const Node& node = nodes_[static_cast<std::size_t>(at)];
+      const Word answered = answer(probes_[static_cast<std::size_t>(node.probe)], values, foreign, failed);
+      if (failed) return false;
+      asked.emplace_back(node.probe, answered);
+      ways.push_back(children_.data() + node.children);
+      at = ways.back()[answered];
+    }
+  } else {
+    std::vector<std::uint32_t> classes(probes_.size() + 1);
+    std::vector<Word> mask(mask_words_ + 1);
+    if (!classify(values, foreign, classes.data(), mask.data())) return false;
+    for (std::size_t index = 0; index < probes_.size(); ++index) {
+      if (classes[index] == not_asked) continue;
+      asked.emplace_back(static_cast<Word>(index), classes[index]);
+      ways.push_back(nullptr);
+    }
+  }
+  for (std::size_t index = 0; index < asked.size(); ++index) {
+    const Probe& probe = probes_[static_cast<std::size_t>(asked[index].first)];
+    if (probe.kind != ProbeKind::formula) {
+      limit(probe, values, ways[index], found);
+    } else if (ways[index] == nullptr || ways[index][0] != ways[index][1]) {
+      Test test{probe.program, asked[index].second != 0, {}};
+      const Program& program = programs_[static_cast<std::size_t>(probe.program)];
+      for (Word step = 0; step < program.count; ++step) {
+        const Instruction& one = instructions_[static_cast<std::size_t>(program.first + step)];
+        if (one.op == Operator::field || one.op == Operator::has || one.op == Operator::arm) test.reads.push_back(one.a);
+      }
+      found.tests.push_back(std::move(test));
+    }
+  }
+  return true;
+}
+
+// Around an integer, the neighbouring slots that lead to the same; any other value stays what it is.
+void Form::limit(const Probe& probe, const Value* values, const Word* ways, Region& found) const {
+  const Value& value = values[probe.read];
+  Limit limit{probe.read, std::numeric_limits<Word>::min(), std::numeric_limits<Word>::max(), true};
+  if (probe.kind == ProbeKind::integer && value.tag == Tag::integer) {
+    const Word* classes = classes_.data() + probe.classes;
+    const Word* keys = keys_.data() + probe.keys;
+    const auto way = [&](Word at) { return ways == nullptr ? classes[at] : ways[classes[at]]; };
+    const Word here = slot(probe, value);
+    Word first = here, last = here;
+    while (first > 0 && way(first - 1) == way(here)) --first;
+    while (last < probe.key_count && way(last + 1) == way(here)) ++last;
+    limit.pinned = false;
+    if (first > 0) limit.low = keys[first - 1];
+    if (last < probe.key_count) limit.high = keys[last] - 1;
+  }
+  found.limits.push_back(limit);
 }
 
 bool Form::classify(const Value* values, Foreign& foreign, std::uint32_t* classes, Word* mask) const {
@@ -387,7 +532,7 @@ std::string Form::parse(const Word* words, std::size_t count) {
   found = in.section(4, items);
   for (std::size_t index = 0; index < items; ++index, found += 4) loads_.push_back({found[0], found[1], found[2], found[3]});
   found = in.section(2, items);
-  for (std::size_t index = 0; index < items; ++index, found += 2) programs_.push_back({found[0], found[1]});
+  for (std::size_t index = 0; index < items; ++index, found += 2) programs_.push_back({found[0], found[1], false});
   found = in.section(4, items);
   for (std::size_t index = 0; index < items; ++index, found += 4) {
     in.demand(found[0] >= 0 && found[0] < static_cast<Word>(Operator::count), "an instruction of no kind");
@@ -420,7 +565,8 @@ std::string Form::parse(const Word* words, std::size_t count) {
 
   // ---- programs: registers are written before they are read, everything else lies in its array
   const std::size_t values = value_count();
-  for (const Program& program : programs_) {
+  for (Program& program : programs_) {
+    std::vector<Word> sizes, depths;  // of what lies below each instruction, shared parts counted each time
     in.demand(program.count >= 1 && spans(program.first, program.count, instructions_.size()), "a program leaves its array");
     if (!in.fine()) return in.fault;
     for (Word index = 0; index < program.count; ++index) {
@@ -448,7 +594,31 @@ std::string Form::parse(const Word* words, std::size_t count) {
       }
       in.demand(good, "an instruction leaves its arrays");
       if (!in.fine()) return in.fault;
+      Word size = 1, depth = 1;
+      const auto below = [&](Word part) {
+        size = std::min(size + sizes[static_cast<std::size_t>(part)], most_steps + 1);
+        depth = std::max(depth, depths[static_cast<std::size_t>(part)] + 1);
+      };
+      switch (one.op) {
+        case Operator::constant:
+        case Operator::field:
+        case Operator::has:
+        case Operator::arm: break;
+        case Operator::arithmetic:
+        case Operator::compare: below(one.a), below(one.b); break;
+        case Operator::negate:
+        case Operator::negation:
+        case Operator::is:
+        case Operator::like: below(one.a); break;
+        case Operator::choose:
+        case Operator::either: below(one.a), below(one.b), below(one.c); break;
+        default:
+          for (Word part = 0; part < one.b; ++part) below(operands_[static_cast<std::size_t>(one.a + part)]);
+      }
+      sizes.push_back(size);
+      depths.push_back(depth);
     }
+    program.shallow = program.count <= shallow_registers && sizes.back() <= most_steps && depths.back() <= deepest;
   }
   for (std::size_t index = 0; index < loads_.size(); ++index) {
     const Load& load = loads_[index];

@@ -11,7 +11,8 @@ namespace layerzero {
 
 using Word = std::int64_t;
 
-enum class Tag : std::uint8_t { absent, not_a_number, boolean, integer, real, text, object };
+// As wide as the rest: a narrow tag that is copied with its neighbours waits for the store before it.
+enum class Tag : std::int64_t { absent, not_a_number, boolean, integer, real, text, object };
 
 // A value of a field or term. `absent` is also "unknown"; `not_a_number` is present and unknown. A text is the number of
 // a string that the form names, or -1; `object` is borrowed and only ever handed to `Foreign`.
@@ -51,6 +52,7 @@ struct Instruction {
 
 struct Program {
   Word first, count;
+  bool shallow;  // so small that its parts can be asked one by one
 };
 
 enum LoadFlag : Word { given = 1, needed = 2, is_real = 4, high_open = 8 };
@@ -70,6 +72,25 @@ struct Node {
   Word probe, children;
 };
 
+// What one value may become without changing an answer: integers from `low` to `high`, or nothing else than it is.
+struct Limit {
+  Word value, low, high;
+  bool pinned;
+};
+
+// A formula that has to keep its truth, and the values that it reads.
+struct Test {
+  Word program;
+  bool wanted;
+  std::vector<Word> reads;
+};
+
+// Contexts that one decision holds for, around one of them. A value that no limit and no test names is free.
+struct Region {
+  std::vector<Limit> limits;
+  std::vector<Test> tests;
+};
+
 // One operation, checked when it is read: after `parse` no index in it leaves its array, every program and every way
 // through the tree ends. Immutable.
 class Form {
@@ -77,6 +98,7 @@ class Form {
   static constexpr Word magic = 0x31304d524f465a4c;  // "LZFORM01"
   static constexpr Word refused_call = -1, failed_call = -2;
   static constexpr std::size_t most_registers = 256;
+  static constexpr Word shallow_registers = 64;
 
   // The reason why `words` are no form, or nothing.
   std::string parse(const Word* words, std::size_t count);
@@ -100,6 +122,11 @@ class Form {
   // `path`, if given, gets (probe, class) of what was asked, at most `probe_count` of them.
   Word decide(const Value* values, Foreign& foreign, std::vector<std::pair<Word, Word>>* path = nullptr) const;
 
+  // The region around completed values; false where Foreign failed.
+  bool region(const Value* values, Foreign& foreign, Region& found) const;
+  // Whether a formula of a region is true of values.
+  bool holds(Word program, const Value* values, Foreign& foreign, bool& failed) const;
+
   // For bits: the class of every probe that the parts alive so far depend on, `not_asked` for the others; false where
   // Foreign failed. `mask` is room for `mask_words` words.
   static constexpr std::uint32_t not_asked = ~std::uint32_t{0};
@@ -113,7 +140,12 @@ class Form {
   void survivors(const std::uint32_t* classes, Word* mask, std::size_t probes) const;
   Value run(const Program& program, const Value* values, Foreign& foreign, bool& failed) const;
   Value step(const Instruction& one, const Value* values, Value* registers, Foreign& foreign, bool& failed) const;
+  bool holds(const Instruction* program, Word index, const Value* values, Foreign& foreign, bool& failed) const;
+  Word truth(const Instruction* program, Word index, const Value* values, Foreign& foreign, bool& failed) const;
+  const Value& operand(const Instruction* program, Word index, const Value* values, Foreign& foreign, bool& failed,
+                       Value& room) const;
   Word answer(const Probe& probe, const Value* values, Foreign& foreign, bool& failed) const;
+  void limit(const Probe& probe, const Value* values, const Word* ways, Region& found) const;
   Word slot(const Probe& probe, const Value& value) const;
   const Value& constant(Word index) const { return constants_[static_cast<std::size_t>(index)]; }
 

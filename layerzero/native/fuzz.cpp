@@ -46,6 +46,10 @@ bool run(const Word* words, std::size_t count, std::uint64_t seed) {
     for (Value& value : values) value = any_value(random);
     bool failed = false;
     if (!form.complete(values.data(), foreign, failed)) continue;
+    layerzero::Region region;
+    form.region(values.data(), foreign, region);
+    for (const layerzero::Test& test : region.tests)
+      if (form.holds(test.program, values.data(), foreign, failed) != test.wanted) std::abort();
     if (form.is_tree()) {
       const Word outcome = form.decide(values.data(), foreign);
       if (outcome >= form.outcome_count()) std::abort();

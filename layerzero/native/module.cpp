@@ -1,5 +1,6 @@
 // The extension module. It serves the main interpreter of a build with the interpreter lock, and refuses all others:
 // the types are static, and what is remembered is guarded by the lock alone.
+#include "attention.hpp"
 #include "decider.hpp"
 
 namespace {
@@ -10,7 +11,8 @@ int execute(PyObject* module) {
     return -1;
   }
   const bool ready = layerzero::ready_operation(module) && layerzero::ready_decider(module) &&
-                     PyModule_AddIntConstant(module, "INTERFACE", 2) == 0;  // as __init__.py expects
+                     layerzero::ready_attention(module) &&
+                     PyModule_AddIntConstant(module, "INTERFACE", 3) == 0;  // as __init__.py expects
   return ready ? 0 : -1;
 }
 

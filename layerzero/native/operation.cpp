@@ -240,10 +240,30 @@ bool read_value(Operation* self, PyObject* object, Value& value) {
   return true;
 }
 
+Word number_of(Operation* self, const Value* values) {
+  Asking asking(self);
+  return self->form->decide(values, asking);
+}
+
+bool region_of(Operation* self, const Value* values, Region& found) {
+  Asking asking(self);
+  return self->form->region(values, asking, found);
+}
+
+bool formula_holds(Operation* self, Word program, const Value* values, bool& failed) {
+  Asking asking(self);
+  return self->form->holds(program, values, asking, failed);
+}
+
+bool complete_again(Operation* self, Value* values) {
+  Asking asking(self);
+  bool failed = false;
+  return self->form->complete(values, asking, failed) && !failed;
+}
+
 PyObject* outcome_of(Operation* self, const Value* values) {
   if (!self->form->is_tree()) return by_bits(self, values);
-  Asking asking(self);
-  const Word number = self->form->decide(values, asking);
+  const Word number = number_of(self, values);
   if (number < 0) return nullptr;
   return Py_NewRef(PyTuple_GET_ITEM(self->outcomes, number));
 }

@@ -68,6 +68,16 @@ extern PyTypeObject PackedType;
 // The outcome of completed values, a new reference; null with an exception set.
 PyObject* outcome_of(Operation* self, const Value* values);
 
+// The number of a tree's outcome; -1 with an exception set.
+Word number_of(Operation* self, const Value* values);
+
+// The region around completed values. False with an exception set.
+bool region_of(Operation* self, const Value* values, Region& found);
+bool formula_holds(Operation* self, Word program, const Value* values, bool& failed);
+
+// Fills in defaults again after values have changed. False with or without an exception: they decide nothing.
+bool complete_again(Operation* self, Value* values);
+
 // The same of a packed context that is complete, worked out once.
 PyObject* remembered_outcome(Packed* packed);
 

@@ -53,23 +53,23 @@ class Surroundings:
         return values, arms
 
 
-_NOTHING = Surroundings({})
-_HERE: ContextVar[Surroundings] = ContextVar("layerzero_surroundings", default=_NOTHING)
+NOTHING = Surroundings({})
+HERE: ContextVar[Surroundings] = ContextVar("layerzero_surroundings", default=NOTHING)
 
 
 def here() -> Surroundings | None:
     """What surrounds this place, None where nothing does."""
-    found = _HERE.get()
-    return None if found is _NOTHING else found
+    found = HERE.get()
+    return None if found is NOTHING else found
 
 
 @contextmanager
 def context(fields: Mapping[str, Any]) -> Iterator[Surroundings]:
     """Add fields to every decision made inside; None takes a field away."""
-    merged = {**_HERE.get().fields, **fields}
+    merged = {**HERE.get().fields, **fields}
     surroundings = Surroundings({name: value for name, value in merged.items() if value is not None})
-    token = _HERE.set(surroundings)
+    token = HERE.set(surroundings)
     try:
         yield surroundings
     finally:
-        _HERE.reset(token)
+        HERE.reset(token)

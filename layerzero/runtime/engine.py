@@ -116,6 +116,11 @@ class Engine:
         snapshot = self._current
         return snapshot if snapshot is not None else self._start()
 
+    @property
+    def scopes(self) -> tuple[ContextVar[Snapshot | None], ContextVar[Policy | None]]:
+        """The variables of `pin` and `using`; where both are None, `current` is the snapshot in force."""
+        return self._pinned, self._using
+
     def status(self) -> Status:
         """The policy in force, as an operator wants to see it."""
         if self._current is None:

@@ -1,0 +1,588 @@
+// The arguments of `lz.attention` -> its kernel's result, or MISS: then the plain way serves, and says what is wrong.
+//
+// It serves dense calls without options, on plain tensors, where nobody watches, no scope is open and no breaker has
+// anything to count. Each condition is looked at in each call; whatever is not met is a MISS, never a guess.
+#include "attention.hpp"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <unordered_map>
+
+#include "dlpack.hpp"
+
+namespace layerzero {
+namespace {
+
+// ---------------------------------------------------------------- what a call gives
+
+enum Field {
+  batch, q_len, kv_len, q_heads, kv_heads, head_dim, v_head_dim, dtype, kv_dtype, causal, contiguous, inner_contiguous,
+  aligned, requires_grad, deterministic, graph_capture, phase, field_count,
+};
+constexpr std::array<const char*, field_count> field_names = {
+    "batch", "q_len", "kv_len", "q_heads", "kv_heads", "head_dim", "v_head_dim", "dtype", "kv_dtype", "causal", "contiguous",
+    "inner_contiguous", "aligned", "requires_grad", "deterministic", "graph_capture", "phase",
+};
+enum Word_ { fp16, bf16, fp32, fp64, decode, prefill, word_count };
+constexpr std::array<const char*, word_count> words = {"fp16", "bf16", "fp32", "fp64", "decode", "prefill"};
+
+enum Parameter {
+  q_, k_, v_, attn_mask_, is_causal_, dropout_p_, scale_, window_, softcap_, alibi_slopes_, sinks_, enable_gqa_, layout_,
+  phase_, return_lse_, parameter_count,
+};
+
+// Whether every option but `is_causal` has its default.
+bool plain(PyObject* const* args) {
+  for (const int index : {attn_mask_, scale_, window_, softcap_, alibi_slopes_, sinks_, enable_gqa_, phase_})
+    if (args[index] != Py_None) return false;
+  if (args[return_lse_] != Py_False || (args[is_causal_] != Py_True && args[is_causal_] != Py_False)) return false;
+  if (!PyFloat_CheckExact(args[dropout_p_]) || PyFloat_AS_DOUBLE(args[dropout_p_]) != 0.0) return false;
+  return PyUnicode_CheckExact(args[layout_]) && PyUnicode_CompareWithASCIIString(args[layout_], "bshd") == 0;
+}
+
+struct Memory {
+  bool contiguous, inner_contiguous, aligned;
+};
+
+// How a tensor of four dimensions lies in memory; `aligned` is false where it is not sure.
+Memory lies(const dlpack::Tensor& tensor) {
+  Memory found{true, tensor.shape[3] < 2 || tensor.strides[3] == 1, false};
+  const std::int64_t size = tensor.type.bits / 8;
+  std::int64_t expected = 1;
+  bool rows = true;
+  for (int axis = 3; axis >= 0; --axis) {
+    const std::int64_t length = tensor.shape[axis], step = tensor.strides[axis];
+    if (length == 1) continue;
+    found.contiguous &= step == expected;
+    rows &= step == 1 || step * size % 16 == 0;
+    expected *= length;
+  }
+  const auto begins = reinterpret_cast<std::uintptr_t>(tensor.data) + tensor.byte_offset;
+  found.aligned = begins % 16 == 0 && (found.contiguous || rows);
+  return found;
+}
+
+bool same(const dlpack::Device& one, const dlpack::Device& other) {
+  return one.kind == other.kind && one.number == other.number;
+}
+bool same(const dlpack::Type& one, const dlpack::Type& other) {
+  return one.code == other.code && one.bits == other.bits && one.lanes == other.lanes;
+}
+
+// ---------------------------------------------------------------- what is known of a device under a snapshot
+
+// Calls that one decision holds for: the last of them, what may differ from it, and the adapter.
+//
+// A formula is asked again only where a value that it reads has changed, since it holds for the last call.
+struct Known {
+  std::vector<Value> last;     // of the values that calls differ in, in the plan's order
+  std::vector<Limit> limits;   // one for each of them
+  std::vector<std::uint64_t> read_by;  // and the tests that read it, as bits
+  std::vector<Test> tests;
+  PyObject* adapter;
+};
+
+struct Plan {
+  dlpack::Device device;
+  Packed* example;                      // null: this device is not served here
+  std::array<Word, field_count> places;  // -1: the decision does not read it
+  std::array<Value, word_count> values;
+  std::vector<std::size_t> derived;  // fields whose default follows from others
+  std::vector<std::size_t> differ;   // values that calls may differ in
+  std::vector<Known> known;          // the latest first, at most `most_known`
+  std::vector<PyObject*> by_number;  // adapters by outcome, of a tree
+  std::unordered_map<PyObject*, PyObject*> by_outcome;  // and of bits; the outcomes are kept
+  std::size_t users = 1;
+
+  void release() {
+    if (--users > 0) return;
+    for (PyObject* adapter : by_number) Py_XDECREF(adapter);
+    for (const Known& one : known) Py_DECREF(one.adapter);
+    for (auto& [outcome, adapter] : by_outcome) {
+      Py_DECREF(outcome);
+      Py_DECREF(adapter);
+    }
+    for (const Value& value : values) Py_XDECREF(static_cast<PyObject*>(const_cast<void*>(value.object)));
+    Py_XDECREF(example);
+    delete this;
+  }
+};
+
+struct Held {  // a plan in use: another thread may replace all plans while Python runs
+  explicit Held(Plan* plan) : plan(plan) { ++plan->users; }
+  ~Held() { plan->release(); }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+  Plan* plan;
+};
+
+constexpr std::size_t most_plans = 16, most_outcomes = 1024, most_known = 8, most_tests = 64;
+
+bool same(const Value& one, const Value& other) {
+  return one.tag == other.tag && one.bits == other.bits && (one.tag < Tag::text || one.object == other.object);
+}
+
+// Whether values lie in a region; then they are its last.
+bool inside(Plan* plan, Known& region, const Value* values) {
+  std::uint64_t ask = 0;
+  for (std::size_t index = 0; index < plan->differ.size(); ++index) {
+    const Value& value = values[plan->differ[index]];
+    if (same(value, region.last[index])) continue;
+    const Limit& limit = region.limits[index];
+    if (limit.pinned || value.tag != region.last[index].tag) return false;
+    if (value.tag == Tag::integer && (value.bits < limit.low || value.bits > limit.high)) return false;
+    ask |= region.read_by[index];
+  }
+  for (std::size_t test = 0; ask != 0; ++test, ask >>= 1) {
+    if ((ask & 1) == 0) continue;
+    bool failed = false;
+    if (formula_holds(plan->example->operation, region.tests[test].program, values, failed) != region.tests[test].wanted) return false;
+    if (failed) return PyErr_Clear(), false;
+  }
+  for (std::size_t index = 0; index < plan->differ.size(); ++index) region.last[index] = values[plan->differ[index]];
+  return true;
+}
+
+// Remembers the region around values, in the place of the one that was not used for longest.
+void remember(Plan* plan, const Value* values, PyObject* adapter) {
+  Region found;
+  if (!region_of(plan->example->operation, values, found)) return PyErr_Clear();
+  if (found.tests.size() > most_tests) return;
+  Known made;
+  made.adapter = adapter;
+  for (const std::size_t place : plan->differ) {
+    // Texts, truth values and absence are pinned where anything looks at them.
+    Limit limit{static_cast<Word>(place), std::numeric_limits<Word>::min(), std::numeric_limits<Word>::max(), false};
+    for (const Limit& one : found.limits) {
+      if (one.value != limit.value) continue;
+      limit.pinned |= one.pinned;
+      limit.low = std::max(limit.low, one.low);
+      limit.high = std::min(limit.high, one.high);
+    }
+    std::uint64_t read_by = 0;
+    for (std::size_t test = 0; test < found.tests.size(); ++test)
+      for (const Word read : found.tests[test].reads)
+        if (read == limit.value) read_by |= std::uint64_t{1} << test;
+    made.last.push_back(values[place]);
+    made.limits.push_back(limit);
+    made.read_by.push_back(read_by);
+  }
+  made.tests = std::move(found.tests);
+  Py_INCREF(adapter);
+  PyObject* gone = nullptr;
+  if (plan->known.size() >= most_known) {
+    gone = plan->known.back().adapter;
+    plan->known.pop_back();
+  }
+  plan->known.insert(plan->known.begin(), std::move(made));
+  Py_XDECREF(gone);
+}
+
+// ---------------------------------------------------------------- the entry
+
+struct Attention {
+  PyObject_HEAD
+  vectorcallfunc vectorcall;
+  const dlpack::Exchange* exchange;
+  std::vector<Plan*>* plans;
+  PyObject* snapshot;  // that the plans are of
+  std::uint64_t hits, misses;
+  // Given by Python, in this order:
+  PyObject *engine, *dispatcher, *breakers;                 // instance dictionaries
+  PyObject *pinned, *used, *here, *nothing, *records;      // context variables, and what stands for no surroundings
+  PyObject *tensor, *parameter, *capsule, *grad_getter;    // classes, the exchange API, the descriptor `requires_grad`
+  PyObject *grad_enabled, *is_deterministic, *capturing;   // functions of torch without arguments; the last may be None
+  PyObject *learn, *adapter_of, *rescue, *succeeded, *miss;
+};
+constexpr std::size_t given_objects = 20;
+static_assert(offsetof(Attention, miss) - offsetof(Attention, engine) == (given_objects - 1) * sizeof(PyObject*));
+
+PyObject** objects_of(Attention* self) { return &self->engine; }
+
+// Names that are looked up in instance dictionaries, and keywords.
+PyObject *current_name, *sinks_name, *nan_check_name, *breakers_name, *open_name, *causal_names;
+
+PyObject* const not_now = nullptr;
+
+// The value of a context variable is `wanted`. False with an exception set only where Python failed.
+bool holds(PyObject* variable, PyObject* wanted) {
+  PyObject* value = nullptr;
+  if (PyContextVar_Get(variable, Py_None, &value) < 0) return false;
+  const bool is = value == wanted;
+  Py_DECREF(value);
+  return is;
+}
+
+// A function of torch without arguments: -1 where it failed.
+int ask(PyObject* function) {
+  PyObject* answer;
+  if (PyCFunction_CheckExact(function) && PyCFunction_GET_FLAGS(function) == METH_NOARGS)
+    answer = PyCFunction_GET_FUNCTION(function)(PyCFunction_GET_SELF(function), nullptr);
+  else
+    answer = PyObject_CallNoArgs(function);
+  if (answer == nullptr) return -1;
+  const int truth = answer == Py_True ? 1 : answer == Py_False ? 0 : PyObject_IsTrue(answer);
+  Py_DECREF(answer);
+  return truth;
+}
+
+int asks_gradient(Attention* self, PyObject* tensor) {
+  PyObject* answer;
+  if (Py_IS_TYPE(self->grad_getter, &PyGetSetDescr_Type)) {
+    const PyGetSetDef* get = reinterpret_cast<PyGetSetDescrObject*>(self->grad_getter)->d_getset;
+    answer = get->get(tensor, get->closure);
+  } else {
+    answer = PyObject_GetAttrString(tensor, "requires_grad");
+  }
+  if (answer == nullptr) return -1;
+  const int truth = PyObject_IsTrue(answer);
+  Py_DECREF(answer);
+  return truth;
+}
+
+// Nobody watches, no scope is open, nothing failed lately. False with or without an exception.
+bool quiet(Attention* self) {
+  if (!holds(self->pinned, Py_None) || !holds(self->used, Py_None) || !holds(self->records, Py_None)) return false;
+  if (!holds(self->here, self->nothing) && !holds(self->here, Py_None)) return false;
+  PyObject* sinks = PyDict_GetItemWithError(self->dispatcher, sinks_name);
+  if (sinks == nullptr || !PyTuple_CheckExact(sinks) || PyTuple_GET_SIZE(sinks) != 0) return false;
+  if (PyDict_GetItemWithError(self->dispatcher, nan_check_name) != Py_None) return false;
+  PyObject* failing = PyDict_GetItemWithError(self->breakers, breakers_name);
+  if (failing == nullptr || !PyDict_CheckExact(failing) || PyDict_GET_SIZE(failing) != 0) return false;
+  PyObject* open = PyDict_GetItemWithError(self->breakers, open_name);
+  return open != nullptr && PyObject_Size(open) == 0;
+}
+
+void forget(Attention* self) {
+  std::vector<Plan*> gone;
+  gone.swap(*self->plans);
+  PyObject* snapshot = self->snapshot;
+  self->snapshot = nullptr;
+  for (Plan* plan : gone) plan->release();
+  Py_XDECREF(snapshot);
+}
+
+// Asks Python what a device's calls read; null with an exception set.
+Plan* learn(Attention* self, PyObject* snapshot, PyObject* const* args, const dlpack::Device& device) {
+  PyObject* told = PyObject_CallFunctionObjArgs(self->learn, snapshot, args[q_], args[k_], args[v_], args[is_causal_], nullptr);
+  if (told == nullptr) return nullptr;
+  auto* plan = new Plan{};
+  plan->users = 1;
+  plan->device = device;
+  bool fine = true;
+  if (told != Py_None) {
+    PyObject *example, *derived;
+    fine = PyArg_ParseTuple(told, "O!O!", &PackedType, &example, &PyTuple_Type, &derived);
+    if (fine) {
+      plan->example = reinterpret_cast<Packed*>(Py_NewRef(example));
+      Operation* operation = plan->example->operation;
+      plan->places.fill(-1);
+      for (std::size_t index = 0; index < operation->form->load_count(); ++index) {
+        PyObject* name = PyTuple_GET_ITEM(operation->fields, index);
+        if (name == Py_None) continue;
+        for (int field = 0; field < field_count; ++field)
+          if (PyUnicode_CompareWithASCIIString(name, field_names[field]) == 0) plan->places[field] = static_cast<Word>(index);
+        const int follows = PySequence_Contains(derived, name);
+        fine &= follows >= 0;
+        if (follows > 0) plan->derived.push_back(index);
+      }
+      for (int word = 0; fine && word < word_count; ++word) {
+        PyObject* text = PyUnicode_FromString(words[word]);
+        fine = text != nullptr && read_value(operation, text, plan->values[word]);
+        Py_XDECREF(text);
+      }
+      for (const Word place : plan->places)
+        if (place >= 0) plan->differ.push_back(static_cast<std::size_t>(place));
+      plan->differ.insert(plan->differ.end(), plan->derived.begin(), plan->derived.end());
+      if (operation->form->is_tree()) plan->by_number.assign(static_cast<std::size_t>(operation->form->outcome_count()), nullptr);
+    }
+  }
+  Py_DECREF(told);
+  // While Python ran, another thread may have published: then this plan is for nobody.
+  if (!fine || self->snapshot != snapshot || self->plans->size() >= most_plans) {
+    if (fine) PyErr_Clear();
+    plan->release();
+    return nullptr;
+  }
+  self->plans->push_back(plan);
+  return plan;
+}
+
+// The adapter of completed values, a new reference; null with or without an exception.
+PyObject* choose(Attention* self, Plan* plan, const Value* values) {
+  Operation* operation = plan->example->operation;
+  Word number = -1;
+  PyObject* outcome;
+  if (operation->form->is_tree()) {
+    number = number_of(operation, values);
+    if (number < 0) return nullptr;
+    PyObject* known = plan->by_number[static_cast<std::size_t>(number)];
+    if (known != nullptr) return Py_NewRef(known);
+    outcome = Py_NewRef(PyTuple_GET_ITEM(operation->outcomes, number));
+  } else {
+    outcome = outcome_of(operation, values);
+    if (outcome == nullptr) return nullptr;
+    const auto found = plan->by_outcome.find(outcome);
+    if (found != plan->by_outcome.end()) {
+      Py_DECREF(outcome);
+      return Py_NewRef(found->second);
+    }
+  }
+  PyObject* adapter = PyObject_CallFunctionObjArgs(self->adapter_of, plan->example->home, outcome, nullptr);
+  if (adapter == Py_None) Py_CLEAR(adapter);
+  if (adapter != nullptr && number >= 0) {
+    PyObject* before = plan->by_number[static_cast<std::size_t>(number)];
+    plan->by_number[static_cast<std::size_t>(number)] = Py_NewRef(adapter);
+    Py_XDECREF(before);
+  } else if (adapter != nullptr && plan->by_outcome.size() < most_outcomes &&
+             plan->by_outcome.emplace(outcome, adapter).second) {
+    Py_INCREF(adapter);
+    return adapter;  // the map keeps the outcome
+  }
+  Py_DECREF(outcome);
+  return adapter;
+}
+
+// The adapter of completed values: of the region that they lie in, or found and remembered.
+PyObject* decide(Attention* self, Plan* plan, const Value* values) {
+  for (std::size_t index = 0; index < plan->known.size(); ++index) {
+    if (!inside(plan, plan->known[index], values)) continue;
+    ++self->hits;
+    if (index > 0) std::swap(plan->known[0], plan->known[index]);
+    return Py_NewRef(plan->known[0].adapter);
+  }
+  ++self->misses;
+  PyObject* adapter = choose(self, plan, values);
+  if (adapter != nullptr) remember(plan, values, adapter);
+  return adapter;
+}
+
+// Fills in what this call gives. False: its arguments do not fit, and the plain way says how.
+bool fill(Attention* self, const Plan* plan, PyObject* const* args, const dlpack::Tensor* tensors, Value* values) {
+  const dlpack::Tensor &q = tensors[0], &k = tensors[1], &v = tensors[2];
+  const std::int64_t sizes[] = {q.shape[0], q.shape[1], k.shape[1], q.shape[2], k.shape[2], q.shape[3], v.shape[3]};
+  if (k.shape[0] != sizes[batch] || k.shape[3] != sizes[head_dim]) return false;
+  if (v.shape[0] != k.shape[0] || v.shape[1] != k.shape[1] || v.shape[2] != k.shape[2]) return false;
+  for (const std::int64_t size : sizes)
+    if (size < 1) return false;  // empty tensors have rules of their own
+  if (sizes[q_heads] % sizes[kv_heads] != 0) return false;
+  if (!same(q.type, k.type) || !same(q.type, v.type) || q.type.lanes != 1) return false;
+  int type;
+  if (q.type.code == dlpack::bfloat && q.type.bits == 16) type = bf16;
+  else if (q.type.code == dlpack::real && q.type.bits == 16) type = fp16;
+  else if (q.type.code == dlpack::real && q.type.bits == 32) type = fp32;
+  else if (q.type.code == dlpack::real && q.type.bits == 64) type = fp64;
+  else return false;
+
+  Memory memory{true, true, true};
+  for (int index = 0; index < 3; ++index) {
+    const Memory one = lies(tensors[index]);
+    if (!one.aligned) return false;
+    memory.contiguous &= one.contiguous;
+    memory.inner_contiguous &= one.inner_contiguous;
+  }
+  int gradient = ask(self->grad_enabled);
+  if (gradient > 0) {
+    gradient = 0;
+    for (int index = 0; gradient == 0 && index < 3; ++index) gradient = asks_gradient(self, args[index]);
+  }
+  const int settled = ask(self->is_deterministic);
+  const int captured = q.device.kind != dlpack::cuda ? 0 : self->capturing == Py_None ? -1 : ask(self->capturing);
+  if (gradient < 0 || settled < 0 || captured < 0) return false;
+
+  const auto put = [&](Field field, const Value& value) {
+    if (plan->places[field] < 0) return;
+    values[plan->places[field]] = value;
+  };
+  for (int field = batch; field <= v_head_dim; ++field) put(static_cast<Field>(field), Value::of(Word{sizes[field]}));
+  put(dtype, plan->values[type]);
+  put(kv_dtype, plan->values[type]);
+  put(causal, Value::of(args[is_causal_] == Py_True));
+  put(contiguous, Value::of(memory.contiguous));
+  put(inner_contiguous, Value::of(memory.inner_contiguous));
+  put(aligned, Value::of(true));
+  put(requires_grad, Value::of(gradient > 0));
+  put(deterministic, Value::of(settled > 0));
+  put(graph_capture, Value::of(captured > 0));
+  put(phase, plan->values[sizes[q_len] == 1 && sizes[kv_len] > 1 ? decode : prefill]);
+  return true;
+}
+
+// The adapter for a call, a new reference; null without an exception: a MISS.
+PyObject* adapter_for(Attention* self, PyObject* const* args, PyObject* snapshot) {
+  dlpack::Tensor tensors[3];
+  for (int index = 0; index < 3; ++index) {
+    PyObject* tensor = args[index];
+    const auto* type = reinterpret_cast<PyObject*>(Py_TYPE(tensor));
+    if (type != self->tensor && type != self->parameter) return not_now;
+    if (self->exchange->tensor_from_object(tensor, &tensors[index]) != 0) {
+      PyErr_Clear();
+      return not_now;
+    }
+    if (tensors[index].dimensions != 4 || tensors[index].strides == nullptr) return not_now;
+    if (!same(tensors[index].device, tensors[0].device)) return not_now;
+  }
+  if (self->snapshot != snapshot) {
+    forget(self);
+    self->snapshot = Py_NewRef(snapshot);
+  }
+  Plan* plan = nullptr;
+  for (Plan* one : *self->plans)
+    if (same(one->device, tensors[0].device)) plan = one;
+  if (plan == nullptr) plan = learn(self, snapshot, args, tensors[0].device);
+  if (plan == nullptr || plan->example == nullptr || !plan->example->complete) return not_now;
+  const Held held(plan);
+
+  const std::size_t count = plan->example->count;
+  constexpr std::size_t few = 96;
+  if (count > few) return not_now;
+  Value values[few];
+  std::copy(plan->example->values, plan->example->values + count, values);
+  if (!fill(self, plan, args, tensors, values)) return not_now;
+  if (!plan->derived.empty()) {
+    for (const std::size_t index : plan->derived) values[index] = Value{};
+    if (!complete_again(plan->example->operation, values)) return not_now;
+  }
+  return decide(self, plan, values);
+}
+
+PyObject* call(PyObject* callable, PyObject* const* args, size_t flags, PyObject* names) {
+  auto* self = reinterpret_cast<Attention*>(callable);
+  if (PyVectorcall_NARGS(flags) != parameter_count || names != nullptr) {
+    PyErr_SetString(PyExc_TypeError, "wanted every parameter of lz.attention, by position");
+    return nullptr;
+  }
+  if (!plain(args) || !quiet(self)) return PyErr_Occurred() ? nullptr : Py_NewRef(self->miss);
+  PyObject* snapshot = PyDict_GetItemWithError(self->engine, current_name);
+  if (snapshot == nullptr || snapshot == Py_None) return PyErr_Occurred() ? nullptr : Py_NewRef(self->miss);
+  Py_INCREF(snapshot);
+  PyObject* adapter = adapter_for(self, args, snapshot);
+  if (adapter == nullptr) {
+    Py_DECREF(snapshot);
+    return PyErr_Occurred() ? nullptr : Py_NewRef(self->miss);
+  }
+  PyObject* const given[] = {args[q_], args[k_], args[v_], Py_True};
+  PyObject* result = PyObject_Vectorcall(adapter, given, 3, args[is_causal_] == Py_True ? causal_names : nullptr);
+  Py_DECREF(adapter);
+  if (result == nullptr && PyErr_ExceptionMatches(PyExc_Exception)) {
+    PyObject *type, *error, *trace;
+    PyErr_Fetch(&type, &error, &trace);
+    PyErr_NormalizeException(&type, &error, &trace);
+    if (trace != nullptr) PyException_SetTraceback(error, trace);
+    result = PyObject_CallFunctionObjArgs(self->rescue, snapshot, args[q_], args[k_], args[v_], args[is_causal_], error, nullptr);
+    Py_XDECREF(type);
+    Py_XDECREF(error);
+    Py_XDECREF(trace);
+  } else if (result != nullptr) {
+    PyObject* failing = PyDict_GetItemWithError(self->breakers, breakers_name);
+    if (failing != nullptr && PyDict_Check(failing) && PyDict_GET_SIZE(failing) != 0) {
+      // Something failed meanwhile, perhaps this kernel in another thread: a success counts.
+      PyObject* done = PyObject_CallFunctionObjArgs(self->succeeded, snapshot, args[q_], args[k_], args[v_], args[is_causal_], nullptr);
+      if (done == nullptr) Py_CLEAR(result);
+      Py_XDECREF(done);
+    }
+  }
+  Py_DECREF(snapshot);
+  return result;
+}
+
+PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
+  if (PyTuple_GET_SIZE(args) != static_cast<Py_ssize_t>(given_objects)) {
+    PyErr_Format(PyExc_TypeError, "wanted %zu arguments", given_objects);
+    return nullptr;
+  }
+  auto* self = reinterpret_cast<Attention*>(type->tp_alloc(type, 0));
+  if (self == nullptr) return nullptr;
+  self->plans = new std::vector<Plan*>;
+  self->vectorcall = call;
+  for (std::size_t index = 0; index < given_objects; ++index)
+    objects_of(self)[index] = Py_NewRef(PyTuple_GET_ITEM(args, static_cast<Py_ssize_t>(index)));
+  self->exchange = static_cast<const dlpack::Exchange*>(PyCapsule_GetPointer(self->capsule, dlpack::capsule_name));
+  bool fine = self->exchange != nullptr;
+  if (fine && (self->exchange->header.major != dlpack::major_version || self->exchange->tensor_from_object == nullptr)) {
+    PyErr_SetString(PyExc_ValueError, "this torch exports another version of the DLPack exchange API");
+    fine = false;
+  }
+  for (PyObject* dictionary : {self->engine, self->dispatcher, self->breakers})
+    if (fine && !PyDict_CheckExact(dictionary)) {
+      PyErr_SetString(PyExc_TypeError, "wanted instance dictionaries");
+      fine = false;
+    }
+  for (PyObject* variable : {self->pinned, self->used, self->here, self->records})
+    if (fine && !PyContextVar_CheckExact(variable)) {
+      PyErr_SetString(PyExc_TypeError, "wanted context variables");
+      fine = false;
+    }
+  if (!fine) Py_CLEAR(self);
+  return reinterpret_cast<PyObject*>(self);
+}
+
+int traverse(PyObject* object, visitproc visit, void* arg) {
+  auto* self = reinterpret_cast<Attention*>(object);
+  Py_VISIT(self->snapshot);
+  for (std::size_t index = 0; index < given_objects; ++index) Py_VISIT(objects_of(self)[index]);
+  for (Plan* plan : *self->plans) {
+    Py_VISIT(plan->example);
+    for (PyObject* adapter : plan->by_number) Py_VISIT(adapter);
+    for (const Known& one : plan->known) Py_VISIT(one.adapter);
+    for (auto& [outcome, adapter] : plan->by_outcome) {
+      Py_VISIT(outcome);
+      Py_VISIT(adapter);
+    }
+  }
+  return 0;
+}
+
+int clear(PyObject* object) {
+  forget(reinterpret_cast<Attention*>(object));
+  return 0;
+}
+
+void deallocate(PyObject* object) {
+  PyObject_GC_UnTrack(object);
+  auto* self = reinterpret_cast<Attention*>(object);
+  forget(self);
+  delete self->plans;
+  for (std::size_t index = 0; index < given_objects; ++index) Py_XDECREF(objects_of(self)[index]);
+  Py_TYPE(object)->tp_free(object);
+}
+
+PyObject* counts(PyObject* object, void*) {
+  auto* self = reinterpret_cast<Attention*>(object);
+  return Py_BuildValue("(KK)", self->hits, self->misses);
+}
+
+PyTypeObject AttentionType = {PyVarObject_HEAD_INIT(nullptr, 0)};
+
+PyGetSetDef properties[] = {
+    {"counts", counts, nullptr, "Calls in a region that was known, and those that asked the form.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+}  // namespace
+
+bool ready_attention(PyObject* module) {
+  current_name = PyUnicode_InternFromString("_current");
+  sinks_name = PyUnicode_InternFromString("sinks");
+  nan_check_name = PyUnicode_InternFromString("_nan_check");
+  breakers_name = PyUnicode_InternFromString("_breakers");
+  open_name = PyUnicode_InternFromString("open");
+  causal_names = Py_BuildValue("(N)", PyUnicode_InternFromString("is_causal"));  // matched by identity
+  if (!current_name || !sinks_name || !nan_check_name || !breakers_name || !open_name || !causal_names) return false;
+  PyTypeObject& type = AttentionType;
+  type.tp_name = "layerzero.native._matcher.Attention";
+  type.tp_doc = "Calls the adapter of a dense attention call, or gives the object that says that it does not.";
+  type.tp_basicsize = sizeof(Attention);
+  type.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL;
+  type.tp_new = make;
+  type.tp_call = PyVectorcall_Call;
+  type.tp_vectorcall_offset = offsetof(Attention, vectorcall);
+  type.tp_traverse = traverse;
+  type.tp_clear = clear;
+  type.tp_dealloc = deallocate;
+  type.tp_getset = properties;
+  return PyModule_AddType(module, &type) == 0;
+}
+
+}  // namespace layerzero
