@@ -19,6 +19,7 @@ _API = (
     *("Context", "Decision", "KernelInfo", "Plan", "Policy", "SelectedKernel"),
     *("attention", "paged_attention", "rms_norm", "layer_norm", "group_norm", "rope", "alibi"),
     *("swiglu", "gelu", "silu", "linear", "sample_topk", "sample_topp", "sample_greedy"),
+    *("tokenize", "detokenize", "register_tokenizer"),
     *("select", "explain", "which", "list_kernels", "validate", "dry_run", "trace"),
     *("bind", "compile", "warmup", "readiness_check"),
     *("configure", "context", "pin", "using", "lock", "unlock", "prefer", "disabled", "enable"),

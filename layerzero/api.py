@@ -32,6 +32,7 @@ from layerzero.experiments.service import Experiments
 from layerzero.operations import (
     alibi as _alibi,
     attention as _attention,
+    detokenize as _detokenize,
     gelu as _gelu,
     group_norm as _group_norm,
     layer_norm as _layer_norm,
@@ -42,6 +43,8 @@ from layerzero.operations import (
     sample as _sample,
     silu as _silu,
     swiglu as _swiglu,
+    tokenize as _tokenize,
+    tokenizers as _tokenizers,
 )
 from layerzero.operations.device import default_device, device_fields, present_devices
 from layerzero.operations.validation import Validation, check_validation, set_validation
@@ -283,6 +286,48 @@ def sample_topp(logits: Tensor, p: float = 0.9, temperature: float = 1.0, genera
 def sample_greedy(logits: Tensor) -> Tensor:
     """The likeliest token of each row; shapes as `sample_topk`."""
     return _call(_sample.read_greedy(logits))  # type: ignore[no-any-return]
+
+
+def tokenize(text: str | Sequence[str], tokenizer_id: str, special: bool = False) -> Any:
+    """Text to token ids; nothing is added before or after.
+
+    Args:
+        text: A string, or several.
+        tokenizer_id: Registered with `register_tokenizer`, a path, or a name in a folder of LAYERZERO_TOKENIZERS.
+        special: Special tokens in the text (`<|endoftext|>`) count as such, instead of as text.
+
+    Returns:
+        A list of ids, or one for each text.
+    """
+    found = _call(_tokenize.read(text, tokenizer_id, special))
+    return found[0] if isinstance(text, str) else found
+
+
+def detokenize(ids: Sequence[int] | Sequence[Sequence[int]] | Tensor, tokenizer_id: str) -> Any:
+    """Token ids to text, special tokens written out; the ids of one text, or a list for each of several."""
+    found = _call(_detokenize.read(ids, tokenizer_id))
+    return found[0] if _detokenize.is_one(ids) else found
+
+
+def register_tokenizer(
+    tokenizer_id: str,
+    path: str | Path,
+    pattern: str | None = None,
+    special_tokens: Mapping[str, int] | None = None,
+) -> None:
+    """Give local files a name for `tokenize` and `detokenize`; one of that name is replaced.
+
+    Args:
+        tokenizer_id: The name.
+        path: A tokenizer.json, a SentencePiece .model, a .tiktoken file of ranks, or a folder with one of them.
+        pattern: Of a .tiktoken file: the regular expression that cuts a text into words; else read from a .json beside
+            it, with the special tokens.
+        special_tokens: Of a .tiktoken file: text -> id.
+
+    Raises:
+        ArgumentError: There is no tokenizer at the path.
+    """
+    _tokenizers.register(tokenizer_id, path, pattern, special_tokens)
 
 
 # ---------------------------------------------------------------- selection and inspection

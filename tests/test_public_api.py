@@ -14,7 +14,7 @@ import layerzero as lz
 
 NAMES = {
     "calls": "attention paged_attention rms_norm layer_norm group_norm rope alibi swiglu gelu silu linear "
-    "sample_topk sample_topp sample_greedy",
+    "sample_topk sample_topp sample_greedy tokenize detokenize register_tokenizer",
     "selection": "select explain which list_kernels validate dry_run trace",
     "policy": "configure context pin using lock unlock prefer disabled enable register_kernel configure_breakers "
     "status doctor log_decisions",
@@ -67,6 +67,9 @@ lz.sample_topk(logits, k=50, temperature=1.0)
 lz.sample_topk(logits, k=50, temperature=1.0, generator=g)
 lz.sample_topp(logits, p=0.9, temperature=1.0)
 lz.sample_greedy(logits)
+lz.tokenize(text, tokenizer_id="gpt2")
+lz.detokenize(ids, tokenizer_id="gpt2")
+lz.register_tokenizer(id, path)
 lz.select(operation="attention.causal", context=ctx)
 lz.explain(q, k, v, operation="attention.causal")
 lz.which("attention.causal", q, k, v)
@@ -112,7 +115,7 @@ def test_documented_calls_bind(example: str) -> None:
     words = (
         "q k v k_cache v_cache page_table x weight bias num_groups cos sin num_heads q_len kv_len gate up logits g ctx"
     )
-    scope: dict[str, Any] = {word: word for word in [*words.split(), "function", "text"]}
+    scope: dict[str, Any] = {word: word for word in [*words.split(), "function", "text", "ids", "path"]}
     name, args, kwargs = eval(example, {"lz": Names(), **scope})
     inspect.signature(getattr(lz, name)).bind(*args, **kwargs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from layerzero.check.program import Program
 from layerzero.operations import (
     alibi,
     attention,
+    detokenize,
     gelu,
     group_norm,
     layer_norm,
@@ -25,6 +27,7 @@ from layerzero.operations import (
     sample,
     silu,
     swiglu,
+    tokenize,
 )
 from layerzero.operations.call import AMBIENT, Call, Parameters
 from layerzero.semantics.context import read_context
@@ -32,6 +35,7 @@ from layerzero.semantics.context import read_context
 X = torch.ones(2, 3, 4, 8)
 ROWS = torch.ones(3, 8)
 TABLE = torch.zeros(2, 2, dtype=torch.int32)
+RANKS = str(Path(__file__).with_name("one.tiktoken"))
 WORDS = torch.zeros(8, 8, dtype=torch.int32)
 
 Entry = tuple[str, str, Callable[..., Call], Parameters, list[Call]]
@@ -128,6 +132,8 @@ CALLS: list[Entry] = [
     ),
     ("sample_topp", "sample", sample.read_topp, sample.TOPP_PARAMETERS, [sample.read_topp(ROWS, p=0.5)]),
     ("sample_greedy", "sample", sample.read_greedy, sample.GREEDY_PARAMETERS, [sample.read_greedy(ROWS)]),
+    ("tokenize", "tokenize", tokenize.read, tokenize.PARAMETERS, [tokenize.read("a", RANKS, special=True)]),
+    ("detokenize", "detokenize", detokenize.read, detokenize.PARAMETERS, [detokenize.read([0], RANKS)]),
 ]
 
 every_call = pytest.mark.parametrize(

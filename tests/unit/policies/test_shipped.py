@@ -57,6 +57,7 @@ PARAMETER = {
     "rope": {"interleaved": "interleaved"},
     "gelu": {"tanh": "approximate"},
     "linear": {"bias": "bias"},
+    "tokenize": {"special": "special"},
     "sample": {"topk": "k", "topp": "p", "temperature": "temperature", "generator": "generator"},
 }
 
