@@ -50,6 +50,7 @@ from layerzero.operations.device import default_device, device_fields, present_d
 from layerzero.operations.validation import Validation, check_validation, set_validation
 from layerzero.runtime import ambient
 from layerzero.runtime.breakers import Breakers, BreakerSettings
+from layerzero.runtime.cached import Cached
 from layerzero.runtime.decision import Decision
 from layerzero.runtime.decision_log import DecisionLog, Mode
 from layerzero.runtime.engine import Engine, Status
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
     from layerzero.backends.weights import QuantisedWeight
 
 _machine = ThisMachine(present_devices)
-_engine = Engine(_machine)
+_engine = Engine(_machine, builder=Cached())
 _breakers = Breakers(_engine)
 _dispatcher = Dispatcher(_engine, _machine, _breakers)
 _experiments = Experiments(_engine, _dispatcher)

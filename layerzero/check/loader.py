@@ -243,6 +243,11 @@ def installed_catalogs() -> tuple[Path, ...]:
     return tuple(found)
 
 
+def shipped_name(path: Path) -> str | None:
+    """What a shipped file is called in messages; None for another."""
+    return _shipped_names().get(path.resolve())
+
+
 @lru_cache(maxsize=1)
 def _shipped_names() -> dict[Path, str]:
     """`policies/kernels/torch.lzp`: shipped files have one name in messages wherever the package is installed."""

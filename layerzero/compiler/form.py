@@ -1,14 +1,15 @@
 """The compiled form: plain data between the compiler and the matchers, with a digest of its own.
 
-Dicts, lists, strings and numbers only. Parts, and masks over them, are hexadecimal text, because they may be longer
-than 64 bits. Nothing in here is code: generated functions take everything that a policy named from these tables.
+Dicts, lists, strings and numbers only. Sets of kernels are hexadecimal text, because they may be longer than 64 bits;
+what survives a class of a probe is told by the parts in which it differs from the class before. Nothing in here is
+code: generated functions take everything that a policy named from these tables.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal as OneOf
@@ -21,7 +22,7 @@ from layerzero.compiler.terms import Term
 from layerzero.compiler.tree import Node, Tree
 from layerzero.semantics.proof import Outcome
 
-SCHEMA = "lz.form/1"
+SCHEMA = "lz.form/2"
 Structure = OneOf["tree", "bitset"]
 Data = dict[str, Any]
 
@@ -63,13 +64,14 @@ class OperationForm:
         return "bitset" if self.tree is None else "tree"
 
     def to_data(self) -> Data:
+        parts = len(self.lowered.parts)
         data: Data = {
             "structure": self.structure,
             "refused": self.refused,
             "loads": [_load_data(load) for load in self.loads],
             "experiments": list(self.experiments),
             "terms": [list(term) for term in self.terms],
-            "probes": [_probe_data(probe, masks=self.tree is None) for probe in self.probes],
+            "probes": [_probe_data(probe, self.tree is None, (1 << parts) - 1) for probe in self.probes],
             "stages": _lowered_data(self.lowered, parts=self.tree is None),
         }
         if self.tree is not None:
@@ -150,28 +152,43 @@ def _load_data(load: FieldLoad) -> Data:
     return {name: getattr(load, name) for name in FieldLoad.__slots__} | {"members": list(load.members)}
 
 
-def _probe_data(probe: Probe, masks: bool) -> Data:
+def _probe_data(probe: Probe, masks: bool, everything: int) -> Data:
     data: Data = {"kind": probe.kind, "read": list(probe.read)}
     data |= {"keys": list(probe.keys), "classes": list(probe.classes)}
     if probe.kind == "formula":
         data["proposition"] = probe.proposition
     if masks:
-        # Of a formula's answers, `no` removes a few parts out of many, `yes` none.
-        few = probe.kind == "formula"
-        data["masks"] = list(bits(probe.masks[1] & ~probe.masks[0])) if few else [f"{mask:x}" for mask in probe.masks]
+        # Neighbouring classes differ in a few parts out of many thousands.
+        before = -1
+        data["masks"] = []
+        for mask in probe.masks:
+            data["masks"].append(list(bits((mask ^ before) & everything)))
+            before = mask
     return data
 
 
 def _probe(data: Data, parts: int, each: Each) -> Probe:
     kind, field_name = data["read"]
-    masks: tuple[int, ...] = ()
-    if "masks" in data and data["kind"] == "formula":
-        everything = (1 << parts) - 1
-        masks = (everything & ~sum(1 << number for number in each(data["masks"])), everything)
-    elif "masks" in data:
-        masks = tuple(int(mask, 16) for mask in each(data["masks"]))
+    masks: list[int] = []
+    mask = (1 << parts) - 1
+    for toggled in each(data.get("masks", ())):
+        mask ^= _of_bits(toggled, parts)
+        masks.append(mask)
     keys, classes = tuple(data["keys"]), tuple(data["classes"])
-    return Probe(data["kind"], (kind, field_name), keys, classes, masks, data.get("proposition", -1))
+    return Probe(data["kind"], (kind, field_name), keys, classes, tuple(masks), data.get("proposition", -1))
+
+
+def _of_bits(numbers: Sequence[int], length: int) -> int:
+    """The mask of some bits below `length`."""
+    if len(numbers) < 64:
+        mask = 0
+        for number in numbers:
+            mask |= 1 << number
+        return mask
+    digits = bytearray(b"0") * length
+    for number in numbers:
+        digits[length - 1 - number] = 49  # "1"
+    return int(digits, 2)
 
 
 def _lowered_data(lowered: Lowered, parts: bool) -> Data:

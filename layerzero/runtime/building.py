@@ -188,6 +188,18 @@ class InProcess:
         digests = program.operation_digests  # kept: a swap to a policy that was in force before costs little
         return [self._form(program, digests, environment, device) for device in devices]
 
+    def remember(
+        self,
+        digests: Mapping[str, str],
+        environment: Environment,
+        device: Mapping[str, Value | None],
+        operations: Mapping[str, OperationForm],
+    ) -> None:
+        """Keep forms that were made elsewhere, by the digests of their operations."""
+        where = _where(environment)
+        for name, form in operations.items():
+            self._compiled[digests[name], where, repr(sorted(device.items()))] = form
+
     def _form(
         self,
         program: Program,
@@ -196,7 +208,7 @@ class InProcess:
         device: Mapping[str, Value | None],
     ) -> Form:
         operations: dict[str, OperationForm] = {}
-        where = replace(environment, stopped_arms=frozenset()).digest  # who is in which arm is not compiled
+        where = _where(environment)
         for name, operation in sorted(program.operations.items()):
             key = (digests[name], where, repr(sorted(device.items())))
             if key not in self._compiled:
@@ -206,3 +218,7 @@ class InProcess:
         while len(self._compiled) > self.kept:
             self._compiled.popitem(last=False)
         return Form(program.digest, environment.digest, device, operations)
+
+
+def _where(environment: Environment) -> str:
+    return replace(environment, stopped_arms=frozenset()).digest  # who is in which arm is not compiled

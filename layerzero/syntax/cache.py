@@ -15,6 +15,7 @@ from typing import Any
 from layerzero import resources
 
 MAX_ENTRIES = 1000
+MAX_BYTES = 256 * 1024**2
 
 
 def read(key: str) -> Any:
@@ -53,10 +54,10 @@ def _checksum(data: bytes) -> bytes:
 
 
 def _prune(folder: Path) -> None:
-    """Keep the folder small: past the limit the older half goes."""
+    """Keep the folder small: past a limit the older half goes."""
     with os.scandir(folder) as found:
         entries = [entry for entry in found if entry.name.endswith((".json", ".part"))]
-    if len(entries) > MAX_ENTRIES:
+    if len(entries) > MAX_ENTRIES or sum(entry.stat().st_size for entry in entries) > MAX_BYTES:
         oldest = sorted(entries, key=lambda entry: entry.stat().st_mtime)[: len(entries) // 2]
         for entry in oldest:
             Path(entry.path).unlink(missing_ok=True)
