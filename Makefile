@@ -19,7 +19,7 @@ NATIVE := $(wildcard layerzero/native/*.cpp layerzero/native/*.hpp layerzero/nat
 # One torch thread per test process: the processes already use every core.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help demo test quick lint stress asan format clean gpu-bundle verify-gpu
+.PHONY: help demo test quick lint stress asan bench format clean gpu-bundle verify-gpu
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -61,6 +61,11 @@ asan: $(VENV)/.ready ## the native matcher under the sanitizers: damaged forms, 
 	@$(BIN)/python tests/fuzz/write_forms.py build/asan/forms && build/asan/fuzz 1 $(ROUNDS) build/asan/forms/*
 	@LAYERZERO_NATIVE=$$(ls build/asan/_matcher*.so) LD_PRELOAD=$$(c++ -print-file-name=libasan.so) \
 	ASAN_OPTIONS=detect_leaks=0 $(TEST_ENV) $(BIN)/python -m pytest -q -n 0 tests/unit/native tests/fuzz/test_native_forms.py
+
+bench: $(VENV)/.ready ## every figure of docs/benchmarks.md anew; half an hour, needs a package index
+	@$(BIN)/python benchmarks/peers/run.py; $(BIN)/python benchmarks/dispatch/run_benchmarks.py; \
+	$(BIN)/python benchmarks/dispatch/bench_cache_performance.py; $(BIN)/python benchmarks/scale.py --write; \
+	$(BIN)/python benchmarks/numbers.py
 
 format: $(VENV)/.ready ## what ruff can mend by itself
 	@$(BIN)/ruff check --quiet --fix-only . && $(BIN)/ruff format --quiet .

@@ -131,10 +131,14 @@ def shipped_contexts(rng: random.Random) -> list[dict[str, Any]]:
     return contexts
 
 
-def synthetic(rules: int) -> str:
-    """A tenth of the rules are kernels, up to 100; the others speak about them under ranges of a few fields."""
+def synthetic(rules: int, kernels: int | None = None) -> str:
+    """A tenth of the rules are kernels, up to 100, or else so many kernels stand beside as many rules; the rules speak
+    about them under ranges of a few fields."""
     rng = random.Random(rules)
-    names = [f"k{number % 7}.v{number}" for number in range(max(3, min(100, rules // 10)))]
+    names = [
+        f"k{number % 7}.v{number}" for number in range(max(3, min(100, rules // 10) if kernels is None else kernels))
+    ]
+    rules = rules if kernels is None else rules + len(names)
     lines = [f'policy "synthetic {rules}"', FACTS]
     for name in names:
         requires = (

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from layerzero.check.expressions import Value
 from layerzero.check.program import Program, Scope
 from layerzero.errors import ContextError
+from layerzero.runtime.vocabulary import Vocabulary
 from layerzero.semantics.context import complete, read_context
+from layerzero.semantics.context_reader import ContextReader
 from layerzero.semantics.decision_json import decision_json, error_json, json_value
 from layerzero.semantics.environment import Environment
 from layerzero.semantics.experiments import enrol
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
     from layerzero.compiler.codegen import Decide
 
 Json = dict[str, object]
+MOST_TEXTS = 65_536
+_NOTHING: Mapping[str, Value] = {}
+_Known = tuple[Mapping[str, Value] | None, frozenset[str], "Decide"]
+_NO_ARMS: Mapping[str, str] = {}
 
 # Of `lz.decision/1`; the first nine need no proof.
 QUICK = ("schema", "kernel", "score", "degraded", "locked_by", "ordered_by", "arm", "policy", "error")
@@ -44,11 +51,17 @@ class Compiled:
         self._explain = Interpreted(program, environment)
         self._empty = error_json(program, "", "")
         self._matchers: dict[str, Decide] = {}
+        self._words = Vocabulary.of(program)
+        self._known: dict[Scope, _Known] = {}
 
     def __call__(self, scope: Scope, values: Mapping[str, Value], arms: Mapping[str, str]) -> Json:
-        outcome = self._outcome(scope, values, arms)
+        outcome = self.outcome(scope, values, arms)
         if outcome is None or outcome.error is not None:  # the message is the proof's
             return self._explain(scope, values, arms)
+        return self.shown(outcome, arms)
+
+    def shown(self, outcome: Outcome, arms: Mapping[str, str]) -> Json:
+        """The object of an outcome without an error, as far as it needs no proof."""
         return {
             **self._empty,
             "kernel": outcome.kernel,
@@ -60,27 +73,74 @@ class Compiled:
             "error": None,
         }
 
-    def _outcome(self, scope: Scope, values: Mapping[str, Value], arms: Mapping[str, str]) -> Outcome | None:
+    def outcome(self, scope: Scope, values: Mapping[str, Value], arms: Mapping[str, str]) -> Outcome | None:
         """What the matcher answers; None for a context that cannot be completed."""
-        if scope.view is not None or not all(name in values for name in self.program.operations[scope.operation].needs):
+        known = self._known.get(scope) or self._new(scope)
+        fixed, needed, decide = known
+        if fixed is not None:
+            for name, value in fixed.items():
+                if values.get(name, value) != value:
+                    fixed = None
+                    break
+            else:
+                values = {**fixed, **values}
+        if fixed is None or not values.keys() >= needed:
             try:
                 values = complete(self.program, scope, values).values
             except ContextError:
                 return None
-        return self._matcher(scope.operation)(values, arms)
+        return decide(values, arms)
+
+    def _new(self, scope: Scope) -> _Known:
+        """What a view fixes, None where only a completed context can tell whether it holds; needs; the matcher."""
+        fixed = _NOTHING if scope.view is None else self._words.views[scope]
+        known = fixed, frozenset(self._words.needed[scope.operation]), self._matcher(scope.operation)
+        self._known[scope] = known
+        return known
 
     def _matcher(self, operation: str) -> Decide:
         found = self._matchers.get(operation)
         if found is None:
-            from layerzero.compiler.codegen import generate
             from layerzero.compiler.compile import compile_operation
+            from layerzero.compiler.matcher import function_of
 
             form = compile_operation(self.program, self.environment, {}, self.program.operations[operation])
-            found = self._matchers[operation] = generate(form)
+            found = self._matchers[operation] = function_of(form)
         return found
 
 
 Answer = Interpreted | Compiled
+
+
+class Texts:
+    """Contexts -> the JSON of some fields, for the many that are plain and have an answer; each text is made once."""
+
+    def __init__(self, compiled: Compiled, fields: tuple[str, ...], device: str | None) -> None:
+        self._compiled, self._fields = compiled, fields
+        self._reader = ContextReader(compiled.program, device)
+        self._enrols = bool(compiled.program.experiments)
+        self._texts: dict[int, tuple[Outcome, str]] = {}
+
+    def __call__(self, context: Mapping[str, object]) -> str | None:
+        """None for a context that has to be looked at closely."""
+        read = self._reader.quick(context)
+        if read is None or self._enrols:
+            return None
+        outcome = self._compiled.outcome(*read, _NO_ARMS)
+        if outcome is None:
+            return None
+        known = self._texts.get(id(outcome))
+        return known[1] if known is not None else self._text(outcome)
+
+    def _text(self, outcome: Outcome) -> str | None:
+        if outcome.error is not None:
+            return None
+        found = self._compiled.shown(outcome, _NO_ARMS)
+        text = json.dumps({name: found[name] for name in self._fields}, ensure_ascii=False)
+        if len(self._texts) >= MOST_TEXTS:
+            self._texts.clear()
+        self._texts[id(outcome)] = (outcome, text)  # holds the outcome, so that its id stays its own
+        return text
 
 
 def answer_context(answer: Answer, context: Mapping[str, object], device: str | None) -> Json:

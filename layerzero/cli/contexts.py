@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NoReturn
 
 MAX_LINE_BYTES = 1024 * 1024
 MAX_DIGITS = 40
+TextOf = Callable[[dict[str, object]], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,8 @@ class Line:
     problem: tuple[str, str] | None = None
 
 
-def read_lines(stream: BinaryIO) -> Iterator[Line]:
-    """Each line as it arrives; blank ones are left out."""
+def read_lines(stream: BinaryIO, text_of: TextOf | None = None) -> Iterator[Line | str]:
+    """Each line as it arrives, or the text that `text_of` has for its object; blank ones are left out."""
     number = 0
     while data := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -32,8 +33,21 @@ def read_lines(stream: BinaryIO) -> Iterator[Line]:
             continue
         if number == 1:
             data = data.removeprefix(b"\xef\xbb\xbf")
-        if data.strip():
+        text = None if text_of is None else _quick(data, text_of)
+        if text is not None:
+            yield text
+        elif data.strip():
             yield _read(number, data)
+
+
+def _quick(data: bytes, text_of: TextOf) -> str | None:
+    """None for a line that is odd in any way, and where there is no text for it."""
+    try:
+        text = data.decode("utf-8")
+        found, end = _QUICK.raw_decode(text)
+        return text_of(found) if type(found) is dict and text[end:].isspace() else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _skip_rest(stream: BinaryIO) -> None:
@@ -91,4 +105,5 @@ def _int(text: str) -> int:
     return int(text)
 
 
+_QUICK = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from os import fstat
 from typing import BinaryIO, cast
 
-from layerzero.cli.answers import FIELDS, QUICK, Answer, Compiled, Interpreted, Json, answer_context
+from layerzero.cli.answers import FIELDS, QUICK, Answer, Compiled, Interpreted, Json, Texts, answer_context
 from layerzero.cli.contexts import Line, read_lines
 from layerzero.cli.output import counted
 from layerzero.cli.programs import (
@@ -28,6 +28,8 @@ from layerzero.cli.programs import (
 )
 from layerzero.semantics.decision_json import error_json
 from layerzero.syntax.suggest import did_you_mean
+
+MOST_WAITING = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,20 +55,49 @@ def run(args: argparse.Namespace) -> int:
     there = environment(args, loaded)
     quick = bool(args.fields) and set(args.fields) <= set(QUICK)
     answer: Answer = (Compiled if quick else Interpreted)(loaded, there)
+    text_of = Texts(answer, args.fields, args.device) if isinstance(answer, Compiled) else None
     lines = wrong = 0
-    with opened(args.contexts) as (stream, live):
-        for line in read_lines(stream):
-            found = decide_line(answer, line, args.device)
+    with opened(args.contexts) as (stream, live), Output(1 if live else MOST_WAITING) as output:
+        for line in read_lines(stream, text_of):
             lines += 1
+            if isinstance(line, str):
+                output.put(line)
+                continue
+            found = decide_line(answer, line, args.device)
             if found["error"] is not None:
                 wrong += 1
                 if args.fields and "error" not in args.fields:
                     print(f"line {line.number}: {cast(Json, found['error'])['message']}", file=sys.stderr)
             shown = {name: found[name] for name in args.fields} if args.fields else found
-            print(json.dumps(shown, ensure_ascii=False), flush=live)
+            output.put(json.dumps(shown, ensure_ascii=False))
     if wrong:
         print(f"{wrong} of {counted(lines, 'context')} {'has' if wrong == 1 else 'have'} an error", file=sys.stderr)
     return int(wrong > 0)
+
+
+class Output:
+    """Lines of standard output, written so many at a time: 1 where somebody waits for each answer."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.waiting: list[str] = []
+
+    def put(self, line: str) -> None:
+        self.waiting.append(line)
+        if len(self.waiting) >= self.most:
+            self.write()
+
+    def write(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        if waiting:
+            sys.stdout.write("\n".join([*waiting, ""]))
+            sys.stdout.flush()
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.write()
 
 
 def decide_line(answer: Answer, line: Line, device: str | None) -> Json:

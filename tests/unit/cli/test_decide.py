@@ -14,7 +14,7 @@ import pytest
 from layerzero.check import load, load_text, require
 from layerzero.check.program import Program
 from layerzero.cli import main
-from layerzero.cli.answers import QUICK, Compiled, Interpreted
+from layerzero.cli.answers import QUICK, Compiled, Interpreted, Texts
 from layerzero.cli.contexts import MAX_LINE_BYTES, Line, read_lines
 from layerzero.cli.decide import decide_line
 from layerzero.semantics.environment import Environment
@@ -135,3 +135,25 @@ def test_a_large_table_is_answered_as_a_small_one(capsys: pytest.CaptureFixture[
     many = capsys.readouterr().out.splitlines()
     assert len(many) > 100
     assert [line.removeprefix("0,") for line in many if line.startswith("0,")] == few[1:]
+
+
+@pytest.mark.parametrize("name", ["production.lzp", "canary.lzp", "serving.lzp"])
+@pytest.mark.parametrize("device", [None, "h100"])
+def test_the_quick_way_of_a_line_gives_the_text_of_the_long_one(name: str, device: str | None, root: Path) -> None:
+    program = require(load(root / "policies" / "examples" / name))
+    compiled, wanted = Compiled(program, OFFLINE), ("kernel", "score", "degraded", "locked_by")
+    text_of = Texts(compiled, wanted, device)
+    quick = 0
+    odd = [b"{}", b"[1]", b"{", b'{"operation": "attention", "operation": "attention"}', b'{"operation": []}', b"1e999"]
+    given = [json.dumps(line.context).encode() for line in contexts(program, 200, seed=9)]
+    given += [given[0].replace(b"{", b'{"q_len": 1e999, ', 1), b" " + given[1], given[2] + b" x", *odd]
+    stream = b"\n".join(given) + b"\n"
+    for short, long in zip(read_lines(io.BytesIO(stream), text_of), read_lines(io.BytesIO(stream)), strict=True):
+        assert isinstance(long, Line)
+        if isinstance(short, str):
+            quick += 1
+            found = decide_line(compiled, long, device)
+            assert short == json.dumps({key: found[key] for key in wanted}, ensure_ascii=False)
+        else:
+            assert short == long
+    assert quick > 0 or program.experiments
