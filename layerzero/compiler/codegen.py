@@ -50,6 +50,20 @@ def generate_region(form: OperationForm) -> Region:
     return region
 
 
+Answers = Callable[[Mapping[str, Any], Mapping[str, str]], "tuple[int, ...] | None"]
+
+
+def generate_answers(form: OperationForm) -> Answers:
+    """A function from given values and arms to the class of every probe's answer; None where a needed field is
+    absent."""
+    constants = Constants()
+    source = "\n".join(_Function(form, constants).answers())
+    namespace: dict[str, Any] = constants.table
+    exec(compile(source, "<layerzero answers>", "exec"), namespace)
+    answers: Answers = namespace["decide"]
+    return answers
+
+
 def source_of(form: OperationForm) -> str:
     """The generated source, for those who want to read it."""
     return "\n".join(_Function(form, Constants()).lines())
@@ -69,19 +83,31 @@ class _Function:
         self.presence = {f"v{i}": f"p{i}" for i, load in enumerate(form.loads) if load.name in may_be_nan}
 
     def lines(self) -> list[str]:
-        body = ["def decide(values, arms):"]
-        invalid = self.constants.named(INVALID)
         if self.form.refused:
-            return [*body, f" return {invalid}"]
+            return ["def decide(values, arms):", f" return {self.constants.named(INVALID)}"]
+        return [*self.head(INVALID), *(self.tree() if self.form.tree is not None else self.bitset())]
+
+    def answers(self) -> list[str]:
+        body = self.head(None)
+        for index, probe in enumerate(self.form.probes):
+            block = self.block(f"q{index}_")
+            answer = self.answer(block, probe)
+            body.extend(block.lines)
+            body.append(f" r{index} = {answer}")
+        return [*body, f" return ({''.join(f'r{index}, ' for index in range(len(self.form.probes)))})"]
+
+    def head(self, invalid: Outcome | None) -> list[str]:
+        """Values and arms into locals; `invalid` is returned where a needed field is absent."""
+        body = ["def decide(values, arms):"]
         if self.form.loads:
             body.append(" get = values.get")
         for index, load in enumerate(self.each(self.form.loads)):
-            body.extend(self.load(index, load))
+            body.extend(self.load(index, load, invalid))
         for index, name in enumerate(self.form.experiments):
             body.append(f" a{index} = arms.get({self.constants.named(name)})")
-        return [*body, *(self.tree() if self.form.tree is not None else self.bitset())]
+        return body
 
-    def load(self, index: int, load: FieldLoad) -> list[str]:
+    def load(self, index: int, load: FieldLoad, invalid: Outcome | None) -> list[str]:
         """A given value, else the default; a needed field without one ends the decision."""
         variable = f"v{index}"
         lines = [f" {variable} = " + (f"get({self.constants.named(load.name)})" if load.given else "None")]
@@ -94,7 +120,7 @@ class _Function:
             lines.extend(" " + line for line in block.lines)
             lines.append(f"  {variable} = {value}")
         if load.needed:
-            lines.append(f" if {variable} is None: return {self.constants.named(INVALID)}")
+            lines.append(f" if {variable} is None: return {self.constants.named(invalid)}")
         if variable in self.presence:
             # NaN and infinities are present, and unknown.
             low, high = self.constants.named(-math.inf), self.constants.named(math.inf)

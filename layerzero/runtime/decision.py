@@ -13,6 +13,7 @@ from layerzero.semantics.proof import Outcome, Proof
 
 if TYPE_CHECKING:
     from layerzero.runtime.explanation import Explanation
+    from layerzero.runtime.region import Region
     from layerzero.runtime.snapshot import Snapshot
 
 
@@ -78,6 +79,11 @@ class Decision:
     @property
     def program(self) -> Program:
         return self.snapshot.program
+
+    @property
+    def region(self) -> Region:
+        """The contexts around this one with the same kernel, score, degraded, arm and lock under this snapshot."""
+        return self.snapshot.region(self.scope, self.values, self.arms)
 
     @property
     def proof(self) -> Proof:

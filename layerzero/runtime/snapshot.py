@@ -14,10 +14,12 @@ from layerzero import native
 from layerzero.check.expressions import Value
 from layerzero.check.program import Program, Scope, Text
 from layerzero.compiler import compile_program
+from layerzero.compiler.cell import cell_of
 from layerzero.compiler.form import Form
 from layerzero.compiler.matcher import Matcher, build
 from layerzero.errors import ContextError
 from layerzero.runtime.decision import Decision
+from layerzero.runtime.region import Region
 from layerzero.runtime.vocabulary import Identity, Vocabulary
 from layerzero.semantics.context import complete
 from layerzero.semantics.environment import Environment
@@ -126,7 +128,7 @@ class Snapshot:
         """
         if arms is None:
             arms = self.enrol(values)
-        asked = self._asked(scope, values)
+        asked = self.asked(scope, values)
         outcome = self.matcher(asked).decide(scope.operation, asked, arms)
         return Decision(self, scope, values, arms, outcome)
 
@@ -136,12 +138,24 @@ class Snapshot:
         if native.matcher is None:
             return None
         try:
-            asked = self._asked(scope, values)
+            asked = self.asked(scope, values)
         except ContextError:
             return None
         function: Any = self.matcher(asked).function(scope.operation)
         packed: object = function.pack(asked, arms, self)
         return packed
+
+    def region(self, scope: Scope, values: Mapping[str, Value], arms: Mapping[str, str]) -> Region:
+        """The contexts around this one that are decided alike.
+
+        Raises:
+            ContextError: As `decide`.
+        """
+        asked = self.asked(scope, values)
+        form = self.matcher(asked).form
+        cell = cell_of(form.operations[scope.operation], asked, arms)
+        fixed = tuple((name, asked.get(name)) for name in self._fixed)
+        return Region(self, scope, fixed, tuple(sorted(arms.items())), cell, cell.steps)
 
     def decide_slowly(self, scope: Scope, values: Mapping[str, Value], arms: Mapping[str, str]) -> Decision:
         """The same answer from the interpreter, for a snapshot that is not compiled yet.
@@ -166,7 +180,7 @@ class Snapshot:
                 arms[name] = arm
         return arms
 
-    def _asked(self, scope: Scope, values: Mapping[str, Value]) -> Mapping[str, Value]:
+    def asked(self, scope: Scope, values: Mapping[str, Value]) -> Mapping[str, Value]:
         """The values with what an asserted view fills in.
 
         Raises:
