@@ -67,11 +67,30 @@ def settle(model: Model, witness: Witness, proof: Proof, without: Rule | None = 
     return Settled(outcome, tuple(trial.pins.values()), tuple(trial.rules.values()))
 
 
+def loses(model: Model, witness: Witness, proof: Proof, kernel: str) -> tuple[Formula, ...]:
+    """Where a kernel is not chosen for the reason for which it is not chosen here: it is removed, or one is ahead.
+
+    Wider than the region of the whole outcome, for who is chosen instead does not matter.
+
+    Raises:
+        TooComplexError: it is chosen, or the formulas and the interpreter do not agree.
+    """
+    trial = _Trial(model, witness.lookups, None, rival=kernel)
+    outcome = trial.decide()
+    if outcome != outcome_of(proof) or outcome.kernel == kernel:
+        raise TooComplexError(f"the formulas say {outcome.text}, the interpreter {outcome_of(proof).text}")
+    if kernel not in trial.feasible:  # then nothing else matters
+        trial.pins = {}
+        trial.pin_cheapest(trial.bars(kernel))
+    return tuple(trial.pins.values())
+
+
 @dataclass
 class _Trial:
     model: Model
     lookups: Lookups
     without: Rule | None
+    rival: str | None = None  # of the kernels that are not chosen only this one needs a reason
     pins: dict[int, Formula] = field(default_factory=dict)
     rules: dict[int, Rule] = field(default_factory=dict)
     _truths: dict[int, tuple[Formula, bool]] = field(default_factory=dict)
@@ -240,7 +259,11 @@ class _Trial:
         else:
             asked = counting
         winner = min(kept, key=lambda kernel: self.rank(kernel, asked))
-        others = among - {winner}
+        # Whether two orders disagree hangs on every candidate.
+        others = among - {winner} if self.rival is None or len(orders) > 1 else among & {self.rival}
+        if self.rival in among and self.rival not in kept:
+            self.pin_cheapest(removals(self.rival))
+            return Outcome(winner)
         pin_kept(winner)
         if len(counting) > 1 and any(self.disagree(a, b, among) for a, b in combinations(counting, 2)):
             for kernel in sorted(others):  # whether they disagree hangs on who is a candidate

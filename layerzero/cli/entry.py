@@ -28,6 +28,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("fmt", "write policies in the one canonical form"),
     ("convert", "print a YAML policy as `.lzp`"),
     ("test", "run the `test` blocks of policies"),
+    ("diff", "the contexts that two policies, or two machines, decide otherwise"),
     ("explain", "show why one call gets its kernel, and why no other"),
     ("decide", "decide many contexts, one JSON line each"),
     ("table", "show the decisions over a grid of contexts"),

@@ -55,7 +55,7 @@ def explore(
     Raises:
         TooComplexError: the bounds are spent, or a context could not be made; what was handed out stays true.
     """
-    yield from _Exploration(space, look, stop, pieces, Search(space, steps)).run(formula)
+    yield from _Exploration(space, look, stop, pieces, Search(space, steps, stop=stop)).run(formula)
 
 
 class _Exploration(Generic[T]):

@@ -7,7 +7,7 @@ either tried, or pruned because it is impossible; a search that runs out of its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -51,6 +51,7 @@ class Search:
     space: Space
     budget: int = MAX_STEPS
     steps: int = 0
+    stop: Callable[[], bool] | None = None  # whether the time is over
     gaps: list[str] = field(default_factory=list)  # what was left untried, so that "none" is not proved
 
     def get(self, state: State, dimension: Dimension) -> ValueSet:
@@ -87,6 +88,8 @@ class Search:
         self.steps += cost
         if self.steps > self.budget:
             raise TooComplexError(f"more than {self.budget} cases")
+        if self.stop is not None and self.stop():
+            raise TooComplexError("the budget is spent")
 
     # ------------------------------------------------------------ splitting
 

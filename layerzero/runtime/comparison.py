@@ -16,13 +16,13 @@ from layerzero.check.program import Program, Scope
 from layerzero.compiler.codegen import Decide, generate
 from layerzero.compiler.compile import compile_operation
 from layerzero.errors import ContextError
-from layerzero.runtime.causes import Cause, causes
 from layerzero.runtime.export import ExportError, SnapshotStore
 from layerzero.runtime.log_reader import Entry
 from layerzero.runtime.record import Record
 from layerzero.runtime.replay import ReplayError, read_inputs, redecide, restored
 from layerzero.runtime.snapshot import CONTROL
 from layerzero.runtime.vocabulary import Vocabulary
+from layerzero.semantics.causes import Cause, causes
 from layerzero.semantics.context import complete
 from layerzero.semantics.environment import Environment
 from layerzero.semantics.experiments import enrol
