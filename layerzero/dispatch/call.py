@@ -1,7 +1,9 @@
 """One call from its arguments to its result: read the context, decide, call the kernel, leave a trace.
 
-A kernel that raises is counted by its breaker, and the call goes on with the kernel that the same decision gives when
-the failed one is infeasible. Kernels write to none of their arguments, or say `set in_place = true`.
+A call whose kernel raises goes on with the kernel that the same decision gives when the failed one is infeasible. What
+failed is counted by its breaker once another kernel has served the same call: inputs that no kernel can serve (logits
+of NaN) say nothing about kernels, and must not take them from other callers. Kernels write to none of their arguments,
+or say `set in_place = true`.
 """
 
 from __future__ import annotations
@@ -64,7 +66,14 @@ class Dispatcher:
         decision = self._decide(scope or Scope(request.operation), request.context)
         if self.breakers.open and decision.kernel is not None:
             decision = self._heeding_breakers(decision, calling=True)
-        return self._serve(decision, request)
+        if decision.kernel is None:
+            for sink in self.sinks:
+                sink(CallRecord(decision, 0.0))
+            raise no_kernel(decision)
+        if decision.degraded:
+            self.warn_degraded(decision)
+        failed, result = self._run(decision, request)
+        return result if failed is None else self._recover(decision, request, failed)
 
     def go_on(self, decision: Decision, request: Call, error: Exception) -> Any:
         """What `call` does after the chosen kernel raised, for those who called its function themselves.
@@ -72,27 +81,33 @@ class Dispatcher:
         Raises:
             Exception: `error`, where the call cannot be made again or nothing else may serve it.
         """
-        if not self._counted(decision, request, error):
+        if not self._may_go_on(decision, request, error):
             raise error
-        decision = self._without(decision, error)
-        if decision.kernel is None:
-            raise error
-        return self._serve(decision, request)
+        return self._recover(decision, request, error)
 
-    def _serve(self, decision: Decision, request: Call) -> Any:
-        while True:
-            if decision.kernel is None:
-                for sink in self.sinks:
-                    sink(CallRecord(decision, 0.0))
-                raise no_kernel(decision)
-            if decision.degraded:
-                self.warn_degraded(decision)
-            failed, result = self._run(decision, request)
-            if failed is None:
-                return result
-            decision = self._without(decision, failed)
-            if decision.kernel is None:
-                raise failed
+    def _recover(self, decision: Decision, request: Call, failed: Exception) -> Any:
+        """The result of the next kernel that serves the call, or the last failure, which then counts against none."""
+        failures: list[tuple[str, str, str]] = []
+        try:
+            while True:
+                assert decision.kernel is not None
+                failures.append((decision.kernel, _device(decision), _said(failed)))
+                decision = self._without(decision, failed)
+                if decision.kernel is None:
+                    raise failed
+                if decision.degraded:
+                    self.warn_degraded(decision)
+                again, result = self._run(decision, request)
+                if again is None:
+                    break
+                failed = again
+        except BaseException:
+            for kernel, device, _ in failures:
+                self.breakers.undecided(kernel, device)
+            raise
+        for failure in failures:
+            self.breakers.failed(*failure)
+        return result
 
     def decide(self, scope: Scope, values: Mapping[str, Value]) -> Decision:
         """The decision for field values of a call, with the fields of `lz.context` added. A question alone: it never
@@ -140,7 +155,7 @@ class Dispatcher:
     def _run(self, decision: Decision, request: Call) -> tuple[Exception | None, Any]:
         """The result, or the exception after which another kernel may be asked."""
         assert decision.kernel is not None
-        kernel, device = decision.kernel, str(decision.values.get("device", ""))
+        kernel, device = decision.kernel, _device(decision)
         watched = self.sinks or RECORDS.get() is not None
         started = perf_counter() if watched else 0.0
         try:
@@ -149,7 +164,7 @@ class Dispatcher:
                 self._nan_check.look(decision, request, result)
         except Exception as error:
             seconds = perf_counter() - started
-            if not self._counted(decision, request, error, CallRecord(decision, seconds, error) if watched else None):
+            if not self._may_go_on(decision, request, error, CallRecord(decision, seconds, error) if watched else None):
                 raise
             return error, None
         except BaseException:
@@ -159,19 +174,6 @@ class Dispatcher:
         if watched:
             self._tell(CallRecord(decision, perf_counter() - started))
         return None, result
-
-    def _counted(self, decision: Decision, request: Call, error: Exception, record: CallRecord | None = None) -> bool:
-        """Count what the chosen kernel raised; whether another kernel may be asked."""
-        assert decision.kernel is not None
-        kernel, device = decision.kernel, str(decision.values.get("device", ""))
-        if isinstance(error, LayerZeroError) and not isinstance(error, NanResultError):
-            self.breakers.undecided(kernel, device)
-            return False
-        error.add_note(f"layerzero: raised by kernel `{kernel}`, chosen for `{decision.scope}`")
-        self.breakers.failed(kernel, device, f"{type(error).__name__}: {error}".splitlines()[0])
-        if record is not None:
-            self._tell(record)
-        return self._may_go_on(decision, request, error)
 
     def add_sink(self, sink: Sink) -> None:
         """Tell a sink of every call from now on."""
@@ -190,12 +192,23 @@ class Dispatcher:
         for sink in self.sinks:
             sink(record)
 
-    def _may_go_on(self, decision: Decision, request: Call, error: Exception) -> bool:
-        """Whether the call can be made again: its inputs are as they were, and the process can still run kernels."""
+    def _may_go_on(self, decision: Decision, request: Call, error: Exception, record: CallRecord | None = None) -> bool:
+        """Whether another kernel may be asked: the kernel failed, not its arguments, the inputs are as they were, and
+        the process can still run kernels. Where none may, the failure is counted here."""
         assert decision.kernel is not None
-        in_place = decision.program.kernels[decision.kernel].attributes.get("in_place") is True
+        kernel, device = decision.kernel, _device(decision)
+        if isinstance(error, LayerZeroError) and not isinstance(error, NanResultError):
+            self.breakers.undecided(kernel, device)
+            return False
+        error.add_note(f"layerzero: raised by kernel `{kernel}`, chosen for `{decision.scope}`")
+        if record is not None:
+            self._tell(record)
+        in_place = decision.program.kernels[kernel].attributes.get("in_place") is True
         out_of_memory = type(error).__name__ == "OutOfMemoryError"
-        return not (in_place or out_of_memory or request.context.get("graph_capture") is True)
+        if in_place or out_of_memory or request.context.get("graph_capture") is True:
+            self.breakers.failed(kernel, device, _said(error))
+            return False
+        return True
 
     def _without(self, decision: Decision, failed: Exception) -> Decision:
         """The same decision with the kernel that has just failed infeasible."""
@@ -209,7 +222,7 @@ class Dispatcher:
     def _heeding_breakers(self, decision: Decision, calling: bool) -> Decision:
         """The decision, or another where its kernel's breaker is open: its epoch is not out yet, or a pinned snapshot
         is older than it, or its cool-down is over and this call is not the one that tries."""
-        kernel, device = decision.kernel, str(decision.values.get("device", ""))
+        kernel, device = decision.kernel, _device(decision)
         assert kernel is not None
         if not self.breakers.is_open(kernel, device) or (calling and self.breakers.may_try(kernel, device)):
             return decision
@@ -226,6 +239,15 @@ class Dispatcher:
                 decision.kernel,
                 why,
             )
+
+
+def _device(decision: Decision) -> str:
+    return str(decision.values.get("device", ""))
+
+
+def _said(error: Exception) -> str:
+    """The exception in one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _barred(snapshot: Snapshot, reasons: Mapping[str, str]) -> Snapshot:

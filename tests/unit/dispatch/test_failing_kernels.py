@@ -16,6 +16,7 @@ from layerzero.compiler.compile import compile_operation
 from layerzero.compiler.form import Form
 from layerzero.compiler.matcher import build
 from layerzero.errors import ArgumentError, NoKernelError
+from layerzero.operations.call import Call
 from layerzero.runtime.breakers import BreakerSettings
 from layerzero.runtime.policy import Policy
 from layerzero.runtime.snapshot import Snapshot
@@ -68,6 +69,38 @@ def test_wrong_arguments_are_the_callers_fault_and_count_nothing(bench: Any) -> 
     for _ in range(5):
         with pytest.raises(ArgumentError):
             bench.call()
+    assert dict(bench.breakers.open) == {}
+
+
+def test_inputs_that_no_kernel_can_serve_take_no_kernel_from_others(bench: Any) -> None:
+    def refuses_seven(size: int) -> Any:
+        return broken(size) if size == 7 else "served"
+
+    for name in ("fast.one", "fast.two", "spare.one"):
+        bench.kernel(name, refuses_seven)
+    for _ in range(5):
+        with pytest.raises(RuntimeError, match="bad size 7"):
+            bench.call(7)
+    assert bench.call(1) == "served"
+    assert dict(bench.breakers.open) == {}
+
+
+def test_a_failure_after_which_no_other_may_be_asked_counts(bench: Any) -> None:
+    bench.kernel("fast.one", broken)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            bench.dispatcher.call(Call("work", {"size": 1, "device": "cpu", "graph_capture": True}, (1,), {}))
+    assert set(bench.breakers.open) == {"fast.one on cpu"}
+
+
+def test_a_trial_on_inputs_that_nothing_serves_leaves_the_next_call_to_try(bench: Any) -> None:
+    half_open(bench)
+    for name in ("fast.one", "fast.two", "spare.one"):
+        bench.kernel(name, broken)
+    with pytest.raises(RuntimeError):
+        bench.call()
+    bench.kernel("fast.one", lambda size: "fast.one again")
+    assert bench.call() == "fast.one again"
     assert dict(bench.breakers.open) == {}
 
 
