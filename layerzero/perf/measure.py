@@ -216,7 +216,8 @@ def measure(
     fastest = min(first.values(), default=0.0)
     rounds: dict[str, list[Lap]] = {name: [] for name in ready}
     for turn in range(repeats):
-        for name, call in list(ready.items()):
+        # There and back: a kernel that heats the device must not always slow the same next one.
+        for name, call in list(ready.items())[:: 1 if turn % 2 == 0 else -1]:
             slow = first[name] > SLOW * fastest
             if slow and turn:
                 continue

@@ -22,6 +22,7 @@ from layerzero.perf.measure import Timing
 from layerzero.perf.survey import BASELINE, Sample
 
 NOISE = 0.05  # of the fastest: nearer than that is as fast
+RESOLUTION_US = 0.5  # of a GPU's events
 Box = tuple[range, ...]  # the places on each axis that a rule speaks of
 
 
@@ -83,7 +84,7 @@ def fastest(sample: Sample, noise: float = NOISE) -> frozenset[str]:
 def _level(time: Timing, best: Timing, noise: float) -> bool:
     """A difference counts where it is larger than the noise, and than what repeats leave unsure of both medians."""
     unsure = sum(one.spread_us / math.sqrt(max(1, one.repeats)) for one in (time, best))
-    return time.median_us - best.median_us <= max(noise * best.median_us, unsure)
+    return time.median_us - best.median_us <= max(noise * best.median_us, RESOLUTION_US, unsure)
 
 
 # ---------------------------------------------------------------- boxes
@@ -112,6 +113,11 @@ def _tune_grid(samples: Mapping[Place, Sample], noise: float) -> tuple[list[Tune
             break
         kernel, box = found
         inside = [place for place in samples if _within(place, box)]
+        conditions = tuple(_ranges(kernel, grid.axes, box, samples))
+        if None in conditions:
+            unruled += [Unruled(samples[place], "faster at this one point, and not around it") for place in inside]
+            open_places -= set(inside)
+            continue
         factor = _factor(kernel, [samples[place] for place in inside], [good[place] for place in inside])
         won = [place for place in inside if samples[place].picked not in good[place]]
         rules.append(
@@ -120,7 +126,7 @@ def _tune_grid(samples: Mapping[Place, Sample], noise: float) -> tuple[list[Tune
                 kernel=kernel,
                 factor=factor,
                 operation=grid.operation,
-                conditions=(*_shared(grid), *_ranges(kernel, grid.axes, box, samples)),
+                conditions=(*_shared(grid), *(text for text in conditions if text is not None)),
                 because=_because(kernel, [samples[place] for place in won]),
             )
         )
@@ -228,7 +234,8 @@ def _shared(grid: Grid) -> Iterator[str]:
             yield _equals(name, value)
 
 
-def _ranges(kernel: str, axes: Sequence[Axis], box: Box, samples: Mapping[Place, Sample]) -> Iterator[str]:
+def _ranges(kernel: str, axes: Sequence[Axis], box: Box, samples: Mapping[Place, Sample]) -> Iterator[str | None]:
+    """A condition for each axis that the box does not span; None for a range that is a single point."""
     for at, (axis, places) in enumerate(zip(axes, box, strict=True)):
         if len(places) == len(axis.values):
             continue
@@ -242,7 +249,7 @@ def _ranges(kernel: str, axes: Sequence[Axis], box: Box, samples: Mapping[Place,
         elif high is None:
             yield f"{axis.name} >= {spelled(low)}"
         else:
-            yield f"{spelled(low)} <= {axis.name} <= {spelled(high)}"
+            yield None if low == high else f"{spelled(low)} <= {axis.name} <= {spelled(high)}"
 
 
 def _end(

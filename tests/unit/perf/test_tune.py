@@ -168,3 +168,10 @@ def test_a_kernel_that_is_level_with_the_fastest_does_not_replace_a_faster_pick(
             database.put(Key("op", GRID.fields(place)), kernel, Timing(time, spread, time, time, 7))
     decider = Decider(require(load_text(policy)), Environment(assume_packages=True))
     assert [rule.kernel for rule in tune(survey(decider, database, [GRID])).rules] == ["c.op"]
+
+
+def test_a_single_point_makes_no_rule(tmp_path):
+    # b is a little faster at 512 and far slower around: both crossovers fall on the point itself.
+    found, _, after = tuned(tmp_path, lambda place: {"a.op": 10.0, "b.op": 9.0 if place[0] == 1 else 90.0})
+    assert not found.rules and after == ["a.op"] * 4
+    assert [one.why for one in found.unruled] == ["faster at this one point, and not around it"]
