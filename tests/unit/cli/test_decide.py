@@ -107,7 +107,7 @@ def test_odd_texts_come_out_as_json(
 def test_a_value_in_the_context_wins_over_the_device() -> None:
     program = require(load_text(""))
     ask = Interpreted(program, OFFLINE)
-    line = Line(1, {"operation": "rms_norm", "dtype": "bf16", "hidden_size": 64, "device": "cpu"})
+    line = Line(1, {"operation": "rms_norm", "dtype": "bf16", "hidden_size": 64, "rows": 4096, "device": "cpu"})
     assert (
         decide_line(ask, line, "h100")["kernel"]
         != decide_line(ask, Line(1, line.context and {**line.context, "device": None}), "h100")["kernel"]
