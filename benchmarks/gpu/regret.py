@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from layerzero.check import load, load_text, require
 from layerzero.check.program import Program
@@ -116,8 +118,8 @@ def report(args: argparse.Namespace) -> None:
     info = next(one for one in machines(args.database) if one.digest == kept["digest"])
     environment = Environment(packages=kept["packages"], no_adapter=kept["no_adapter"], today=datetime.now(UTC).date())
     decider = Decider(program(args), environment)
-    print(heading(info))
-    with Database(args.database, info) as database:
+    print(f"# Regret on one GPU\n\n{heading(info)}")
+    with TemporaryDirectory() as folder, Database(shutil.copy(args.database, folder), info) as database:
         if args.rules is not None:
             found = tune(survey(decider, database, grids(args, "standard", kept["device"])))
             text = format_source(Source("rules.lzp", rules_text(found, [heading(info)])))
@@ -128,14 +130,14 @@ def report(args: argparse.Namespace) -> None:
             for regime in (False, True):
                 own = [one for one in samples if bool(one.fields.get("graph_capture")) == regime]
                 if own:
-                    print(f"**{'inside a CUDA graph' if regime else 'eager'}**, {shown(own)}\n")
-            print("\n".join(table(samples)))
-            print("\nKernels that raised:\n")
+                    print(f"### {'Inside a CUDA graph' if regime else 'Eager'}\n\n{shown(own)}\n")
+                    print("\n".join(table(own)) + "\n")
+            print("Kernels that raised:\n")
             print("\n".join(f"- {line}" for line in failures(samples)) or "- none")
 
 
 def shown(samples: Sequence[Sample]) -> str:
-    return "\n".join(summary(samples))
+    return "\n".join(f"- {line.strip()}" for line in summary(samples))
 
 
 def heading(info: MachineInfo) -> str:

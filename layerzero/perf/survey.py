@@ -153,9 +153,12 @@ def measure_grids(
 
 
 def described(grid: Grid, place: Place) -> str:
-    """`paged_decode: batch = 8, kv_len = 4096`"""
-    varied = ", ".join(f"{axis.name} = {axis.values[at]}" for axis, at in zip(grid.axes, place, strict=True))
-    return f"{grid.name}: {varied}" if varied else grid.name
+    """`paged_decode: batch = 8, kv_len = 4096, in a CUDA graph`"""
+    values = {axis.name: axis.values[at] for axis, at in zip(grid.axes, place, strict=True)}
+    graph = values.pop("graph_capture", False) is True
+    varied = [f"{name} = {str(value).lower() if isinstance(value, bool) else value}" for name, value in values.items()]
+    varied += ["in a CUDA graph"] if graph else []
+    return f"{grid.name}: {', '.join(varied)}" if varied else grid.name
 
 
 def feasible(proof: Proof) -> list[str]:

@@ -19,7 +19,7 @@ from itertools import product
 from layerzero.check.expressions import Value
 from layerzero.perf.grids import Axis, Grid, Place
 from layerzero.perf.measure import Timing
-from layerzero.perf.survey import BASELINE, Sample
+from layerzero.perf.survey import Sample
 
 NOISE = 0.05  # of the fastest: nearer than that is as fast
 RESOLUTION_US = 0.5  # of a GPU's events
@@ -357,9 +357,3 @@ def rules_text(tuned: Tuned, heading: Sequence[str]) -> str:
     """A file of rules, in the canonical form; `heading` are lines of comment that say where they come from."""
     comment = "".join(f"# {line}\n" if line else "#\n" for line in heading)
     return "\n".join([comment, *(rule.text for rule in tuned.rules)])
-
-
-def slower_than_plain(sample: Sample) -> float | None:
-    """The pick's time over that of the plain torch expression, where both ran."""
-    picked, usual = sample.time(sample.picked), sample.time(BASELINE)
-    return None if picked is None or usual is None else picked.median_us / usual.median_us
