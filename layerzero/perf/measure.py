@@ -212,6 +212,9 @@ def measure(
         except Exception as error:  # noqa: BLE001 - a kernel may raise anything; that is the answer
             ready.pop(name, None)
             found[name] = _failed(name, error, clock, watch)
+        except BaseException:  # Ctrl-C says nothing about the kernel
+            watch.started(name)
+            raise
         watch.started(name)
     fastest = min(first.values(), default=0.0)
     rounds: dict[str, list[Lap]] = {name: [] for name in ready}

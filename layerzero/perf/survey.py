@@ -209,12 +209,12 @@ def _measure_point(
         calls[BASELINE] = usual
     graph = values.get("graph_capture") is True
     with torch.inference_mode():
-        found = measure(calls, clock_for(device, graph), how.repeats, how.laps, _Noted(database, key))
+        found = measure(calls, clock_for(device, graph), how.repeats, how.laps, Noted(database, key))
     for name, time in found.items():
         database.put(key, name, time)
 
 
-class _Noted(Watch):
+class Noted(Watch):
     """Keeps in the database which kernel is being tried, so that its crash is known afterwards."""
 
     def __init__(self, database: Database, key: Key) -> None:

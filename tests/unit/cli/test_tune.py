@@ -70,3 +70,20 @@ def test_the_rules_are_a_file_to_import_and_are_never_overwritten(tmp_path, caps
 def test_wrong_usage_says_what_is_wanted(tmp_path, capsys, words, said):
     assert main(["tune", *words, "--database", str(tmp_path / "m")]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_terminal_sees_how_far_it_is(tmp_path, capsys, monkeypatch):
+    from layerzero.cli import tune as command
+
+    monkeypatch.setattr(command.sys.stderr, "isatty", lambda: True, raising=False)
+    bar = command._Bar()
+    bar.show(command_progress(1, 4, "decode: batch = 8"))
+    bar.end()
+    shown = capsys.readouterr().err
+    assert "██████░░░░░░░░░░░░░░░░░░ 1/4 decode: batch = 8" in shown and shown.endswith("\r\033[K")
+
+
+def command_progress(done: int, points: int, current: str):
+    from layerzero.perf.survey import Progress
+
+    return Progress(done, points, current)

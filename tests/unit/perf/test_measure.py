@@ -10,9 +10,11 @@ import torch
 from layerzero.check import load_text, require
 from layerzero.errors import ArgumentError
 from layerzero.perf.arguments import make_call
+from layerzero.perf.database import Database, Key, MachineInfo
 from layerzero.perf.grids import GRIDS, Grid
 from layerzero.perf.measure import CpuClock, CudaClock, CudaGraphClock, DeviceLostError, Failed, Timing, Watch, measure
 from layerzero.perf.plain_torch import plain
+from layerzero.perf.survey import Noted
 from layerzero.semantics.context import read_context
 
 CPU = torch.device("cpu")
@@ -82,6 +84,18 @@ def test_a_lost_device_ends_the_measurement_and_names_the_kernel():
         measure({"a": lambda: None, "b": broken, "c": lambda: None}, Losing(), watch=watch)
     lost = "lost b: RuntimeError: illegal memory access"
     assert watch.heard == ["starting a", "started a", "starting b", lost]
+
+
+def test_an_interrupted_call_is_not_held_against_its_kernel(tmp_path):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    key = Key("op", {"n": 1})
+    with Database(tmp_path / "m.sqlite", MachineInfo({"device": "cpu"}, {})) as database:
+        with pytest.raises(KeyboardInterrupt):
+            measure({"a.op": interrupted}, CpuClock(), watch=Noted(database, key))
+        database._connection.execute("update measurement set process = 1 << 30")  # as if this process were gone
+        assert database.find(key) == {}
 
 
 def calls_of(grid: Grid):
