@@ -102,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
             finished = progress.done == progress.points
             database.prune()
         samples = survey(decider, database, grids)
-        tuned = tune(samples, args.noise)
+        quoted = (name for name, field in loaded.fields.items() if field.type.kind in ("string", "version"))
+        tuned = tune(samples, args.noise, frozenset(quoted))
         text = _text(args, info, tuned, samples)
         after = _after(args, output, text, decider, database, grids)
     return _show(args, output, text, tuned, samples, after, finished)

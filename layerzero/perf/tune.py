@@ -11,6 +11,7 @@ Boosts, not orders: a policy's own rules then still count on top of what was mea
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,13 +61,19 @@ class Tuned:
     unruled: tuple[Unruled, ...]
 
 
-def tune(samples: Sequence[Sample], noise: float = NOISE) -> Tuned:
-    """The rules that make the policy pick one of the fastest kernels at every point, as far as boosts can."""
+def tune(samples: Sequence[Sample], noise: float = NOISE, texts: frozenset[str] = frozenset()) -> Tuned:
+    """The rules that make the policy pick one of the fastest kernels at every point, as far as boosts can.
+
+    Args:
+        samples: All points of some grids.
+        noise: The part of the fastest time within which another counts as fast.
+        texts: The fields whose values are written in quotes.
+    """
     rules: list[TunedRule] = []
     unruled: list[Unruled] = []
     for grid in dict.fromkeys(sample.grid.name for sample in samples):
         own = {sample.place: sample for sample in samples if sample.grid.name == grid}
-        found, rest = _tune_grid(own, noise)
+        found, rest = _tune_grid(own, noise, texts)
         rules += found
         unruled += rest
     return Tuned(tuple(rules), tuple(unruled))
@@ -90,7 +97,9 @@ def _level(time: Timing, best: Timing, noise: float) -> bool:
 # ---------------------------------------------------------------- boxes
 
 
-def _tune_grid(samples: Mapping[Place, Sample], noise: float) -> tuple[list[TunedRule], list[Unruled]]:
+def _tune_grid(
+    samples: Mapping[Place, Sample], noise: float, texts: frozenset[str]
+) -> tuple[list[TunedRule], list[Unruled]]:
     grid = next(iter(samples.values())).grid
     good = {place: fastest(sample, noise) for place, sample in samples.items()}
     unruled = []
@@ -105,6 +114,8 @@ def _tune_grid(samples: Mapping[Place, Sample], noise: float) -> tuple[list[Tune
         else:
             open_places.add(place)
             good[place] = _faster(sample, good[place])
+    for place, sample in samples.items():  # what no factor lifts serves no range
+        good[place] = frozenset(name for name in good[place] if sample.scores[name] > 0)
     rules: list[TunedRule] = []
     while open_places:
         found = _best_box(grid, samples, good, open_places)
@@ -113,7 +124,7 @@ def _tune_grid(samples: Mapping[Place, Sample], noise: float) -> tuple[list[Tune
             break
         kernel, box = found
         inside = [place for place in samples if _within(place, box)]
-        conditions = tuple(_ranges(kernel, grid.axes, box, samples))
+        conditions = tuple(_ranges(kernel, grid.axes, box, samples, texts))
         if None in conditions:
             unruled += [Unruled(samples[place], "faster at this one point, and not around it") for place in inside]
             open_places -= set(inside)
@@ -126,7 +137,7 @@ def _tune_grid(samples: Mapping[Place, Sample], noise: float) -> tuple[list[Tune
                 kernel=kernel,
                 factor=factor,
                 operation=grid.operation,
-                conditions=(*_shared(grid), *(text for text in conditions if text is not None)),
+                conditions=(*_shared(grid, texts), *(text for text in conditions if text is not None)),
                 because=_because(kernel, [samples[place] for place in won]),
             )
         )
@@ -147,7 +158,7 @@ def _best_box(
     grid: Grid, samples: Mapping[Place, Sample], good: Mapping[Place, frozenset[str]], open_places: set[Place]
 ) -> tuple[str, Box] | None:
     """The kernel and box that serve most open points; of equals the larger box, then the faster kernel."""
-    kernels = sorted({name for place in open_places for name in good[place] if samples[place].scores[name] > 0})
+    kernels = sorted({name for place in open_places for name in good[place]})
     best: tuple[tuple[float, ...], str, Box] | None = None
     for box in _boxes(grid.axes):
         inside = [place for place in samples if _within(place, box)]
@@ -222,7 +233,7 @@ def _factor(kernel: str, samples: Sequence[Sample], good: Sequence[frozenset[str
 # ---------------------------------------------------------------- text
 
 
-def _shared(grid: Grid) -> Iterator[str]:
+def _shared(grid: Grid, texts: frozenset[str]) -> Iterator[str]:
     """Conditions on what all points share: the device by its kind, then the fields that are not `beyond`."""
     given = dict(grid.given)
     if "sm" in given:
@@ -231,16 +242,18 @@ def _shared(grid: Grid) -> Iterator[str]:
         yield f"device == {given['device']}"
     for name, value in given.items():
         if name not in ("device", "sm", "device_name") and name not in grid.beyond:
-            yield _equals(name, value)
+            yield _equals(name, value, texts)
 
 
-def _ranges(kernel: str, axes: Sequence[Axis], box: Box, samples: Mapping[Place, Sample]) -> Iterator[str | None]:
+def _ranges(
+    kernel: str, axes: Sequence[Axis], box: Box, samples: Mapping[Place, Sample], texts: frozenset[str]
+) -> Iterator[str | None]:
     """A condition for each axis that the box does not span; None for a range that is a single point."""
     for at, (axis, places) in enumerate(zip(axes, box, strict=True)):
         if len(places) == len(axis.values):
             continue
         if not axis.ordered:
-            yield _equals(axis.name, axis.values[places[0]])
+            yield _equals(axis.name, axis.values[places[0]], texts)
             continue
         low = _end(kernel, axis, at, places[0], -1, box, samples)
         high = _end(kernel, axis, at, places[-1], 1, box, samples)
@@ -304,10 +317,10 @@ def _between(inside: Value, outside: Value, share: float) -> Value:
     return rounded if low < rounded < high else inside
 
 
-def _equals(name: str, value: Value) -> str:
+def _equals(name: str, value: Value, texts: frozenset[str]) -> str:
     if isinstance(value, bool):
         return name if value else f"not {name}"
-    return f"{name} == {spelled(value)}"
+    return f"{name} == {json.dumps(str(value)) if name in texts else spelled(value)}"
 
 
 def spelled(value: Value | None) -> str:

@@ -175,3 +175,25 @@ def test_a_single_point_makes_no_rule(tmp_path):
     found, _, after = tuned(tmp_path, lambda place: {"a.op": 10.0, "b.op": 9.0 if place[0] == 1 else 90.0})
     assert not found.rules and after == ["a.op"] * 4
     assert [one.why for one in found.unruled] == ["faster at this one point, and not around it"]
+
+
+def test_texts_are_written_in_quotes(tmp_path):
+    policy = POLICY.replace("field fused", "field tenant: string\nfield fused").replace(
+        "rows, fused", "rows, fused, tenant"
+    )
+    grid = Grid("g", "op", {"tenant": 'a "b"'}, GRID.axes)
+    database = Database(tmp_path / "m.sqlite", MachineInfo({"device": "cpu"}, {}))
+    for place in grid.places():
+        for kernel, time in (("a.op", 10.0), ("b.op", 5.0)):
+            database.put(Key("op", grid.fields(place)), kernel, Timing(time, 0.0, time, time, 7))
+    samples = survey(Decider(require(load_text(policy)), Environment(assume_packages=True)), database, [grid])
+    found = tune(samples, texts=frozenset({"tenant"}))
+    assert [rule.conditions for rule in found.rules] == [('tenant == "a \\"b\\""',)]
+    require(load_text(policy + rules_text(found, [])))
+
+
+def test_a_range_does_not_reach_over_a_point_where_the_score_is_zero(tmp_path):
+    policy = POLICY + "boost b by 0 for op when n == 512 as never_there\n"
+    found, _, after = tuned(tmp_path, lambda place: {"a.op": 10.0, "b.op": 5.0}, policy=policy)
+    assert after == ["b.op", "a.op", "b.op", "b.op"]
+    assert {one.why for one in found.unruled} == {"its score is 0, which no factor changes"}
