@@ -3,7 +3,11 @@
 An axis is NAME=A,B or NAME=LOW..HIGH:STEP (`:*2` doubles), or a bare list of operations, contexts or devices. The last
 axis runs across. A `*` marks a decision that only a fallback serves. Exit code 1 where a cell is an error.
 
-  lz table prod.lzp --given attention.prefill llama batch=1 q_len=4Ki kv_len=4Ki --over h100,a100"""
+With the name of a field alone (`--over head_dim`: every value), or with --ranges, a row stands for all values that are
+decided alike: `head_dim 65..128`. Rows that relate fields say how in a column of their own.
+
+  lz table prod.lzp --given attention.prefill llama batch=1 q_len=4Ki kv_len=4Ki --over h100,a100
+  lz table prod.lzp --given attention.decode h100 llama batch=8 q_len=1 --over kv_len --over head_dim=64..256"""
 
 from __future__ import annotations
 
@@ -12,12 +16,15 @@ import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, cast
 
 from layerzero.check.program import Program
 from layerzero.cli.answers import Answer, Compiled, Interpreted, answer_context
+from layerzero.cli.budget import add_budget
 from layerzero.cli.given import fold
 from layerzero.cli.grid import Axis, points, read_axes
+from layerzero.cli.merged import axes_of, merge, merged_json, merged_rows
 from layerzero.cli.output import counted, print_json, style
 from layerzero.cli.programs import (
     add_environment_options,
@@ -27,6 +34,7 @@ from layerzero.cli.programs import (
     environment,
     program,
 )
+from layerzero.cli.shown import print_document
 from layerzero.semantics.environment import Environment
 from layerzero.semantics.proof import Failure
 
@@ -65,7 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ITEM",
         help="what all cells share, as for `lz explain`",
     )
-    parser.add_argument("--format", choices=("text", "csv", "markdown"), default="text", help="default: text")
+    parser.add_argument("--format", choices=("text", "csv", "markdown", "html"), default="text", help="default: text")
+    parser.add_argument("--ranges", action="store_true", help="merge values that are decided alike, instead of points")
+    add_budget(parser, "30s")
     add_json(parser)
     add_program_options(parser)
     add_environment_options(parser)
@@ -73,17 +83,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     loaded = program(args)
+    if args.ranges or any("=" not in text and text.split(",")[0].strip() in _fields(loaded) for text in args.over):
+        return _ranges(args, loaded)
     axes = read_axes(loaded, args.over)
     cells = list(decide_grid(loaded, environment(args, loaded), axes, args.given, args.device))
     if args.json:
         print_json(_plain(axes, cells))
     elif args.format == "csv":
         _print_csv(axes, cells)
+    elif args.format == "html":
+        print_document(html(_rows(axes, cells)) + "\n")
     else:
-        rows = grid_rows(axes, cells) if len(axes) > 1 and len(axes[-1].shown) <= WIDEST else list_rows(axes, cells)
+        rows = _rows(axes, cells)
         print("\n".join(markdown(rows) if args.format == "markdown" else aligned(rows)))
         _print_notes(cells)
     return int(any(cell.error is not None for cell in cells))
+
+
+def _fields(program: Program) -> set[str]:
+    return {*program.fields, *program.aliases.fields}
+
+
+def _ranges(args: argparse.Namespace, loaded: Program) -> int:
+    """Every value of the axes, in as few rows as the decisions allow."""
+    over = axes_of(loaded, args.over)
+    found = merge(args, loaded, environment(args, loaded), over)
+    rows = merged_rows(over, found)
+    if args.json:
+        print_json(merged_json(over, found))
+    elif args.format == "csv":
+        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+    elif args.format == "html":
+        print_document(html(rows) + "\n")
+    else:
+        print("\n".join(markdown(rows) if args.format == "markdown" else aligned(rows)))
+        if any(row.outcome.degraded for row in found.rows):
+            print("\n* degraded: only a fallback is left")
+    if found.gap is not None:
+        print(f"not all was examined: {found.gap}", file=sys.stderr)
+    return int(found.gap is not None or any(row.outcome.error is not None for row in found.rows))
+
+
+def _rows(axes: Sequence[Axis], cells: Sequence[Cell]) -> Rows:
+    return grid_rows(axes, cells) if len(axes) > 1 and len(axes[-1].shown) <= WIDEST else list_rows(axes, cells)
 
 
 def decide_grid(
@@ -136,6 +178,20 @@ def aligned(rows: Rows) -> list[str]:
 def markdown(rows: Rows) -> list[str]:
     lines = [f"| {' | '.join(word.replace('|', chr(92) + '|') for word in row)} |" for row in rows]
     return [lines[0], f"|{' --- |' * len(rows[0])}", *lines[1:]]
+
+
+def html(rows: Rows) -> str:
+    """A table that stands alone in a page, everything escaped."""
+    head = "".join(f"<th>{escape(word)}</th>" for word in rows[0])
+    body = "\n".join(f"<tr>{''.join(f'<td>{escape(word)}</td>' for word in row)}</tr>" for row in rows[1:])
+    return f"{_PAGE}<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+_PAGE = (
+    '<!doctype html>\n<meta charset="utf-8">\n<title>decisions</title>\n'
+    "<style>body{font:14px sans-serif}table{border-collapse:collapse}th,td{border:1px solid #999;padding:3px 8px;"
+    "text-align:left}</style>\n"
+)
 
 
 # ---------------------------------------------------------------- printing

@@ -299,7 +299,7 @@ class Search:
         if isinstance(known, Members):
             return self.member(state, dimension, known)
         if known.kind == "version":
-            version = _some_version(known)
+            version = some_version(known)
             if version is None:
                 self.gaps.append("no version was found between two others")
             return version
@@ -414,7 +414,7 @@ def _plain_double(known: Ordered, low: float) -> float:
     return low
 
 
-def _some_version(known: Ordered) -> Version | None:
+def some_version(known: Ordered) -> Version | None:
     """A version of the set: an end that belongs to it, or one near it."""
     for start, end in known.spans:
         near: list[Version] = []

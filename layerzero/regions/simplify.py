@@ -69,6 +69,11 @@ def readable(region: Region, limit: int = 64) -> Readable:
     return Readable(" or ".join(f"({text})" if " " in text else text for text in texts), writer.exact)
 
 
+def spelled(space: Space, box: Box) -> str:
+    """One box as a condition, without another search; empty where it says nothing."""
+    return _Writer(space).box(box)
+
+
 def joined(space: Space, boxes: list[Box]) -> list[Box]:
     """The same set in fewer boxes: pairs that differ in one dimension become one, and contained ones go."""
     found = [_without_certain(space, box) for box in boxes]

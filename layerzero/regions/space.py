@@ -125,7 +125,7 @@ class Space:
             seen.add(name)
             dimension = FieldDimension(name, self.types[name])
             there = f.literal(dimension, replace(full(dimension), absent=False))
-            axiom = f.any_of([there, where(_fits(default, self.types[name]), Truths.NOT_TRUE, self.types)])
+            axiom = f.any_of([there, where(fits(default, self.types[name]), Truths.NOT_TRUE, self.types)])
             found.append(axiom)
             waiting.extend(name for dimension in f.dimensions(axiom) for name in _fields_of(dimension))
         return found
@@ -136,7 +136,7 @@ def _fields_of(dimension: Dimension) -> list[str]:
     return [part.name for part in parts if isinstance(part, FieldDimension)]
 
 
-def _fits(default: Expression, type: Type) -> Expression:
+def fits(default: Expression, type: Type) -> Expression:
     """A condition that is true exactly where a default has a value that its field can hold."""
     span: Span = default.span
     if type.kind == "enum":

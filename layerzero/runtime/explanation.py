@@ -10,8 +10,27 @@ from typing import TYPE_CHECKING, Any
 from layerzero.semantics.proof import Proof, Reason
 
 if TYPE_CHECKING:
+    from layerzero.analysis.why_not import Remedy
     from layerzero.runtime.decision import Decision
     from layerzero.runtime.vocabulary import Identity
+
+
+@dataclass(frozen=True)
+class WhyNot:
+    """Why a kernel was not chosen; `str()` is the tree, `changes` what would make it win (empty: nothing was found,
+    or it is the one that was chosen)."""
+
+    kernel: str
+    text: str
+    changes: tuple[Remedy, ...]
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_dict(self) -> dict[str, Any]:
+        from layerzero.analysis.why_not import remedy_json
+
+        return {"kernel": self.kernel, "text": self.text, "changes": [remedy_json(one) for one in self.changes]}
 
 
 @dataclass(frozen=True)
@@ -66,15 +85,26 @@ class Explanation:
 
         return "\n".join(draw(why(self.decision.program, self.proof)))
 
-    def why_not(self, kernel: str) -> str:
-        """Why not this kernel: each reason that removed it, or what outranked it.
+    def why_not(self, kernel: str, seconds: float = 5.0) -> WhyNot:
+        """Why not this kernel: each reason that removed it or what outranked it, and the smallest changes of context,
+        packages and policy with which it would be chosen, each decided again.
+
+        Args:
+            kernel: Its id.
+            seconds: How long to look for changes.
 
         Raises:
             UnknownNameError: The operation has no such kernel.
         """
-        from layerzero.semantics.explain_text import explain_text
+        from layerzero.analysis.why_not import Question, answer_tree, remedies
+        from layerzero.semantics.explain_text import draw
+        from layerzero.semantics.explanation import why_not
 
-        return explain_text(self.decision.program, self.proof, kernel)
+        decision = self.decision
+        reasons = why_not(decision.program, self.proof, kernel)
+        asked = Question(decision.program, decision.snapshot.environment, decision.scope, decision.values, kernel)
+        found = tuple(remedies(asked, seconds))
+        return WhyNot(kernel, "\n".join(draw(answer_tree(reasons, self.proof, kernel, found))), found)
 
     def __str__(self) -> str:
         from layerzero.semantics.explain_text import explain_text
