@@ -277,12 +277,18 @@ class _Look:
         """The rules that differ here; failing those, what the proofs say of facts and machines."""
         lookups = example.witness.lookups
         here = [suspect for suspect in self._known if f.holds_in(suspect.formula, lookups)]
-        found = [
-            Cause(rule.kind, rule.name, rule.span.text, str(rule.span), side)
-            for suspect in here
-            for side, rule in suspect.rules
-            if side == "new" or rule.span not in {other.span for where, other in suspect.rules if where == "new"}
-        ]
+        found: list[Cause] = []
+        for suspect in here:
+            rules = dict(suspect.rules)
+            new = rules.get("new")
+            if len(rules) == 2 and new is not None and rules["old"].span.text == new.span.text and new.arm is not None:
+                experiment = self.new.program.experiments[new.arm[0]]
+                text = f"experiment `{experiment.name}`: its key, share, salt or arms"
+                found.append(Cause("experiment", experiment.name, text, str(experiment.span), "new"))
+                continue
+            if new is not None and rules.get("old", new).span == new.span:
+                rules = {"new": new}  # the rule is the same, what it meets is not
+            found += [Cause(rule.kind, rule.name, rule.span.text, str(rule.span), side) for side, rule in rules.items()]
         facts = [suspect.kernels or frozenset() for suspect in here if not suspect.rules]
         single = [name for kernels in facts for name in kernels]
         found += [cause for name in single for cause in self._only(name)]
