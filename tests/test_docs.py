@@ -21,6 +21,7 @@ import pytest
 
 from layerzero.check import limits as check_limits, load
 from layerzero.cli import main
+from layerzero.cli.entry import COMMANDS
 from layerzero.semantics.claims import run_tests
 from layerzero.semantics.environment import Environment
 from layerzero.syntax import limits as syntax_limits
@@ -148,3 +149,12 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"| findings listed per file | {syntax_limits.MAX_DIAGNOSTICS} |",
     ):
         assert line in text
+
+
+def test_every_command_has_a_page_or_a_section_with_an_example() -> None:
+    sections = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    shown = {command.split()[1] for example in of("console") for command, _ in commands(example.text)}
+    for name, _ in COMMANDS:
+        page = ROOT / "docs" / "commands" / f"{name}.md"
+        assert page.is_file() or f"## lz {name}" in sections or name == "lsp", f"no page of `lz {name}`"
+        assert not page.is_file() or name in shown, f"the page of `lz {name}` has no example"

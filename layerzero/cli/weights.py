@@ -19,6 +19,8 @@ from layerzero.semantics.context import complete
 from layerzero.semantics.evaluate import Lookups
 from layerzero.semantics.experiments import enrol
 
+_MEMO = 20_000
+
 
 @dataclass
 class Weights:
@@ -45,6 +47,8 @@ class _Weighing:
             return
         self.weights.calls += calls
         key = (scope, tuple(sorted(values.items(), key=lambda item: item[0])))
+        if len(self._memo) >= _MEMO:
+            self._memo.clear()
         if key not in self._memo:
             self._memo[key] = self._place(scope.operation, values)
         place = self._memo[key]

@@ -48,9 +48,9 @@ class Example:
 class Change:
     """Calls of one operation that got `before` and would get one of `after`.
 
-    `before` has several where it is `after` that is one. `condition` is true exactly in the region, or None where it is
-    too long to read; `where` is what of it the changed rules and facts say: every such call lies there, and where
-    `whole` is set, every call there that is decided as the single side says.
+    Where `before` is one kernel, `after` are those that were met, and there may be more; or the other way round.
+    `condition` is the region as text (`exact`: true there and nowhere else), None where that is too long to read.
+    `where` is what of it the changed rules and facts say: every such call lies there.
     """
 
     operation: str
