@@ -17,15 +17,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
 
 from layerzero.analysis.findings import Answer, called
+from layerzero.analysis.ground import Ground
 from layerzero.analysis.reach import in_force
-from layerzero.check.program import Program
 from layerzero.syntax.diagnostics import Diagnostic, Label
 
 
-def check(program: Program, today: date) -> Iterator[Answer]:
+def check(ground: Ground) -> Iterator[Answer]:
+    program, today = ground.program, ground.today
     for rule in in_force(program, "boost", today):
         zero = [program.kernels[name] for name in sorted(rule.kernels) if program.kernels[name].priority == 0]
         if zero:

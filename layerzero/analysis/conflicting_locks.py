@@ -27,8 +27,9 @@ from datetime import date
 
 from layerzero.analysis import replay
 from layerzero.analysis.findings import Answer, Doubt, called, shown
+from layerzero.analysis.ground import BUDGET_SPENT, Ground
 from layerzero.analysis.reach import Reach, in_force, reach, rivals
-from layerzero.check.program import Program, Rule
+from layerzero.check.program import Rule
 from layerzero.regions import formula as f
 from layerzero.regions.formula import Formula
 from layerzero.regions.region import Found, Nowhere, Region, Undecided, Witness
@@ -37,12 +38,16 @@ from layerzero.regions.translate import TooComplexError
 from layerzero.syntax.diagnostics import Diagnostic, Label
 
 
-def check(program: Program, today: date) -> Iterator[Answer]:
+def check(ground: Ground) -> Iterator[Answer]:
+    program, today = ground.program, ground.today
     reported: set[frozenset[int]] = set()
     for operation in program.operations.values():
         space = Space(program, operation)
         reaches: list[Reach] = []
         for rule in in_force(program, "lock", today):
+            if ground.spent():
+                yield Doubt("conflicting_locks", called(rule), BUDGET_SPENT)
+                continue
             try:
                 where = reach(space, rule)
             except TooComplexError as error:
@@ -52,6 +57,9 @@ def check(program: Program, today: date) -> Iterator[Answer]:
                 reaches.append(where)
         for first, second in rivals(reaches):
             pair = frozenset({id(first.rule), id(second.rule)})
+            if ground.spent():
+                yield Doubt("conflicting_locks", f"locks of `{operation.name}`", BUDGET_SPENT)
+                break
             found = Nowhere() if pair in reported else conflict(first, second, today)
             if isinstance(found, Witness):
                 reported.add(pair)

@@ -30,8 +30,9 @@ from itertools import permutations
 from layerzero.analysis import replay
 from layerzero.analysis.feasible import feasible
 from layerzero.analysis.findings import Answer, Doubt, called, shown
+from layerzero.analysis.ground import BUDGET_SPENT, Ground
 from layerzero.analysis.reach import Reach, in_force, reach, rivals
-from layerzero.check.program import Program, Rule
+from layerzero.check.program import Rule
 from layerzero.regions import formula as f
 from layerzero.regions.formula import Formula
 from layerzero.regions.region import Found, Nowhere, Region, Undecided, Witness
@@ -41,7 +42,8 @@ from layerzero.semantics.interpret import position
 from layerzero.syntax.diagnostics import Diagnostic, Label
 
 
-def check(program: Program, today: date) -> Iterator[Answer]:
+def check(ground: Ground) -> Iterator[Answer]:
+    program, today = ground.program, ground.today
     reported: set[frozenset[int]] = set()
     for operation in program.operations.values():
         question = _Question(Space(program, operation), today)
@@ -58,6 +60,9 @@ def check(program: Program, today: date) -> Iterator[Answer]:
             one, other = first.rule, second.rule
             pair = frozenset({id(one), id(other)})
             if pair in reported:
+                continue
+            if ground.spent():
+                yield Doubt("conflicting_orders", f"{called(one)} and {called(other)}", BUDGET_SPENT)
                 continue
             try:
                 found, kernels = question.disagreement(first, second)

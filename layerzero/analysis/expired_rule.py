@@ -16,14 +16,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
 
 from layerzero.analysis.findings import Answer, called
-from layerzero.check.program import Program
+from layerzero.analysis.ground import Ground
 from layerzero.syntax.diagnostics import Diagnostic
 
 
-def check(program: Program, today: date) -> Iterator[Answer]:
+def check(ground: Ground) -> Iterator[Answer]:
+    program, today = ground.program, ground.today
     for rule in program.rules:
         if rule.until is not None and rule.until <= today:
             days = (today - rule.until).days

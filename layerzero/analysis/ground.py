@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 
+from layerzero.analysis.lint.subject import Subject
 from layerzero.analysis.model import Model
-from layerzero.check.program import Kernel, Layer, Program, Rule
+from layerzero.check.program import Kernel, Program, Rule
+from layerzero.regions.region import Nowhere, Undecided
 from layerzero.regions.space import Space
 from layerzero.semantics.environment import Environment
 from layerzero.syntax.source import Span
@@ -23,6 +25,7 @@ class Ground:
     program: Program
     today: date
     spent: Callable[[], bool] = lambda: False
+    deaths: dict[int, Nowhere | Undecided | None] = field(default_factory=dict)  # what dead_rule found, by rule
     _models: dict[tuple[str, date, bool], Model] = field(default_factory=dict)
 
     def model(self, operation: str, today: date | None = None, ranging: bool = False) -> Model:
@@ -42,15 +45,12 @@ class Ground:
     # ------------------------------------------------------------ what is reported
 
     @cached_property
-    def _sources(self) -> frozenset[int]:
-        """The texts that are looked at: what lies on top of the shipped ones, or these where they are alone."""
-        texts = self.program.texts
-        own = [text for text in texts if text.layer >= Layer.POLICY and text.source.text.strip()]
-        return frozenset(id(text.source) for text in own or texts)
+    def subject(self) -> Subject:
+        return Subject(self.program)
 
     def reports(self, span: Span) -> bool:
         """Whether a finding at this place concerns the reader; what others declared serves every policy."""
-        return id(span.source) in self._sources
+        return self.subject.reports(span)
 
     def rules(self, *kinds: str) -> list[Rule]:
         """The rules that are looked at and in force, in the order of the text."""
@@ -59,7 +59,7 @@ class Ground:
         return sorted(valid, key=lambda rule: (rule.span.source.name, rule.span.start))
 
     def kernels(self) -> list[Kernel]:
-        return [kernel for _, kernel in sorted(self.program.kernels.items()) if self.reports(kernel.span)]
+        return self.subject.kernels()
 
     def days(self, rule: Rule) -> list[date]:
         """Today, and each later day on which another rule ends while this one is still in force."""

@@ -26,8 +26,8 @@ from datetime import date
 from layerzero.analysis import replay
 from layerzero.analysis.feasible import Bar, barring, feasible
 from layerzero.analysis.findings import Answer, Doubt, called, shown
+from layerzero.analysis.ground import BUDGET_SPENT, Ground
 from layerzero.analysis.reach import Reach, in_force, reach
-from layerzero.check.program import Program
 from layerzero.regions import formula as f
 from layerzero.regions.region import Nowhere, Region, Undecided, Witness
 from layerzero.regions.space import Space
@@ -37,11 +37,15 @@ from layerzero.syntax.diagnostics import Diagnostic, Label
 _NAMED = 3  # kernels whose bar is spelled out
 
 
-def check(program: Program, today: date) -> Iterator[Answer]:
+def check(ground: Ground) -> Iterator[Answer]:
+    program, today = ground.program, ground.today
     for operation in program.operations.values():
         space = Space(program, operation)
         for rule in in_force(program, "lock", today):
             if rule.otherwise != "fail":
+                continue
+            if ground.spent():
+                yield Doubt("impossible_lock", called(rule), BUDGET_SPENT)
                 continue
             try:
                 where = reach(space, rule)

@@ -9,6 +9,7 @@ lack some.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
@@ -22,6 +23,7 @@ from layerzero.check.expressions import Expression, InstalledVersion, Not, Or, w
 from layerzero.check.program import Kernel, Operation, PackageLine, Program, Requirement, Rule, Scope
 from layerzero.regions import formula as f
 from layerzero.regions.formula import All, Any, Formula, Literal
+from layerzero.regions.overlap import overlapping
 from layerzero.regions.region import Witness
 from layerzero.regions.sets import Ordered, Position, ValueSet, matching
 from layerzero.regions.space import Space
@@ -89,6 +91,34 @@ class Model:
     def reaches(self, kind: str, without: Rule | None = None) -> list[Reach]:
         found = (self.reach(rule) for rule in self.rules if rule.kind == kind and rule is not without)
         return [one for one in found if one is not None]
+
+    def near(self, rule: Rule) -> Model:
+        """The same with those rules alone that may apply where this one does: for questions within its reach.
+
+        What is asked of a policy with a thousand rules then hangs on the few that meet, not on all of them.
+        """
+        self.packages_read  # noqa: B018 - of all rules: a version that a distant rule reads may be given as well
+        found = copy(self)
+        rules = tuple(other for other in self.rules if id(other) in self._meeting[id(rule)])
+        found.__dict__.update(rules=rules, program=replace(self.program, rules=rules))
+        return found
+
+    @cached_property
+    def _meeting(self) -> dict[int, set[int]]:
+        """For each rule those whose boxes overlap with its own, itself among them."""
+        formulas = [self._outline(rule) for rule in self.rules]
+        found = {id(rule): {id(rule)} for rule in self.rules}
+        for one, other in overlapping(formulas, [None] * len(formulas)):
+            found[id(self.rules[one])].add(id(self.rules[other]))
+            found[id(self.rules[other])].add(id(self.rules[one]))
+        return found
+
+    def _outline(self, rule: Rule) -> Formula:
+        try:
+            found = self.reach(rule)
+        except TooComplexError:
+            return f.TRUE
+        return f.FALSE if found is None else found.formula
 
     def part(self, one: Reach, kernel: str) -> Formula:
         """Where a rule applies to one kernel; the same object each time."""

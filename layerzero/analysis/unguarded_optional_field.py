@@ -19,16 +19,17 @@ quarantine then applies and a deny does not, which may not be what was meant.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
 
 from layerzero.analysis.findings import Answer, called
+from layerzero.analysis.ground import Ground
 from layerzero.analysis.reach import in_force
 from layerzero.check.expressions import Expression, FieldValue, HasField, fields_of, walk
 from layerzero.check.program import Operation, Program, Rule
 from layerzero.syntax.diagnostics import Diagnostic
 
 
-def check(program: Program, today: date) -> Iterator[Answer]:
+def check(ground: Ground) -> Iterator[Answer]:
+    program, today = ground.program, ground.today
     for rule in (*in_force(program, "deny", today), *in_force(program, "quarantine", today)):
         if rule.condition is None:
             continue

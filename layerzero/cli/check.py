@@ -8,14 +8,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
 from layerzero import __version__
+from layerzero.analysis.findings import Doubt
 from layerzero.check import Checked, load
 from layerzero.check.loader import TEST_SUFFIX, Root, installed_catalogs, shipped_files
+from layerzero.cli.budget import add_budget, spent, told
 from layerzero.cli.covered import files_of, tested_files
 from layerzero.cli.output import code_of, counted, print_findings, print_json, style
 from layerzero.cli.programs import add_json, add_paths, add_program_options, catalogs, checked, day, roots, today
@@ -26,6 +28,7 @@ from layerzero.syntax.diagnostics import Diagnostic
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_paths(parser)
     parser.add_argument("--fast", action="store_true", help="without the analyses that search over contexts")
+    add_budget(parser)
     parser.add_argument("--explain", metavar="CODE", help="what a code such as LZ201 means")
     parser.add_argument("--now", type=day, metavar="DATE", help="the day on which `until` is judged (default: today)")
     output = parser.add_mutually_exclusive_group()
@@ -38,13 +41,15 @@ def run(args: argparse.Namespace) -> int:
     if args.explain is not None:
         return explain(args.explain, args.json)
     programs = roots(args.paths, tests=True)
-    doubts: list[str] = []
+    doubts: list[Doubt] = []
     found = loaded(args, programs)
-    findings = once(finding for one in found for finding in findings_of(one, today(args), args.fast, doubts))
+    over = spent(args.budget)
+    findings = once(one for each in found for one in findings_of(each, today(args), args.fast, doubts, over))
     if args.json:
         from layerzero.syntax.report_formats import to_json
 
-        print_json({"findings": [to_json(finding) for finding in findings]})
+        left = {"not_decided": list(told(doubts))} if doubts else {}
+        print_json({"findings": [to_json(finding) for finding in findings], **left})
     elif args.sarif:
         from layerzero.syntax.report_formats import to_sarif
 
@@ -74,15 +79,17 @@ def loaded(args: argparse.Namespace, programs: list[Root]) -> Iterator[Checked]:
         yield found
 
 
-def findings_of(checked: Checked, today: date, fast: bool, doubts: list[str]) -> tuple[Diagnostic, ...]:
+def findings_of(
+    checked: Checked, today: date, fast: bool, doubts: list[Doubt], over: Callable[[], bool] = lambda: False
+) -> tuple[Diagnostic, ...]:
     """Of a program with errors those alone: what its rules do together is not known yet. Questions that were too
     large to decide go to `doubts`: they are no findings, and nobody should take them for proofs."""
     if checked.program is None:
         return checked.diagnostics
     from layerzero.analysis import study
 
-    found = study(checked.program, today, fast=fast)
-    doubts.extend(f"{doubt.check}: {doubt.subject}: {doubt.reason}" for doubt in found.doubts)
+    found = study(checked.program, today, fast, over)
+    doubts.extend(found.doubts)
     return (*checked.diagnostics, *found.findings)
 
 
@@ -95,14 +102,14 @@ def once(findings: Iterable[Diagnostic]) -> list[Diagnostic]:
     return sorted(found.values(), key=lambda one: (one.span.source.name, one.span.start, one.code))
 
 
-def _print(findings: list[Diagnostic], programs: int, doubts: list[str]) -> None:
+def _print(findings: list[Diagnostic], programs: int, doubts: list[Doubt]) -> None:
     if findings:
         print_findings(findings, sys.stdout)
     errors = sum(finding.severity == "error" for finding in findings)
     parts = [counted(n, noun) for n, noun in ((errors, "error"), (len(findings) - errors, "warning")) if n]
     paint = style()
-    for doubt in dict.fromkeys(doubts):
-        print(paint.quiet(f"not decided: {doubt}"))
+    for line in told(doubts):
+        print(paint.quiet(line))
     shade = paint.bad if errors else paint.warn if parts else paint.good
     print(f"{counted(programs, 'program')} checked: {shade(', '.join(parts) or 'no findings')}")
 

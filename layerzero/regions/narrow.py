@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 from layerzero.check.expressions import Arithmetic, Constant, Expression, Extremum, Negate, type_of
 from layerzero.regions.sets import Members, Ordered, ValueSet, interval, ordered
@@ -250,18 +251,31 @@ def _factor(side: Expression, partner: tuple[int, int], wanted: tuple[int, int],
 
 
 def _residues(expression: Expression, wanted: Ordered, state: State, get: Get) -> bool:
-    """`head_dim % 8 in wanted`: move the ends of the field's spans to values with such a residue."""
-    match expression:
-        case Arithmetic(operator="%", left=left, right=Constant(value=int() as modulus)):
-            pass
-        case _:
-            return False
-    dimension = dimension_of(left)
-    if not isinstance(dimension, FieldDimension) or wanted.kind != "int" or not 0 < modulus <= MAX_MODULUS:
+    """`head_dim % 8 in wanted`: move the ends of the field's spans to values with such a residue.
+
+    What is known of its other residues counts as well: `head_dim % 128 == 0` leaves none for `head_dim % 32 != 0`.
+    """
+    own = _modulus(expression)
+    if own is None or wanted.kind != "int":
         return False
-    residues = [residue for residue in range(modulus) if wanted.contains(residue)]
+    left, modulus = own
+    facts = [(modulus, wanted)]
+    for other in state:
+        if isinstance(other, TermDimension) and other.expression != expression:
+            found, its = _modulus(other.expression), get(other)
+            if found is not None and found[0] == left and its.readable and isinstance(its.known, Ordered):
+                together = math.lcm(modulus, found[1])
+                if together <= MAX_MODULUS:
+                    modulus = together
+                    facts.append((found[1], its.known))
+    residues = _common(modulus, tuple(facts))
+    if not residues:
+        raise Conflict
+    dimension = dimension_of(left)
+    if not isinstance(dimension, FieldDimension):
+        return False
     known = get(dimension).known
-    if not isinstance(known, Ordered) or known.kind != "int" or not residues:
+    if not isinstance(known, Ordered) or known.kind != "int":
         return False
     spans = []
     for start, end in known.spans:
@@ -270,6 +284,21 @@ def _residues(expression: Expression, wanted: Ordered, state: State, get: Get) -
         if first <= last:
             spans.append((first, last + 1))
     return _restrict(state, get, dimension, ValueSet(ordered("int", spans)))
+
+
+@lru_cache(maxsize=4096)
+def _common(modulus: int, facts: tuple[tuple[int, Ordered], ...]) -> tuple[int, ...]:
+    """The residues of a common multiple that every fact (modulus, residues) allows."""
+    return tuple(r for r in range(modulus) if all(allowed.contains(r % each) for each, allowed in facts))
+
+
+def _modulus(expression: Expression) -> tuple[Expression, int] | None:
+    """The left side and the modulus of `left % 8`, for one whose residues are enumerated."""
+    match expression:
+        case Arithmetic(operator="%", left=left, right=Constant(value=int() as modulus)) if 0 < modulus <= MAX_MODULUS:
+            return left, modulus
+        case _:
+            return None
 
 
 # ---------------------------------------------------------------- comparisons of two terms

@@ -112,12 +112,13 @@ class Region:
         """Whether a completed context is in the region."""
         return f.holds_in(self.formula, lookups)
 
-    def find(self, confirm: Confirm | None = None, budget: int = MAX_STEPS) -> Found:
+    def find(self, confirm: Confirm | None = None, budget: int = MAX_STEPS, shortest: bool = True) -> Found:
         """A context of the region, the proof that there is none, or why neither was found.
 
         Args:
             confirm: asked of every candidate besides; only one that it accepts is answered.
             budget: splits that the search may take.
+            shortest: leave out of the context what makes no difference; costs a `confirm` for each field.
         """
         search = Search(self.space, budget)
         refused = 0
@@ -125,7 +126,7 @@ class Region:
             for point, state in search.points(self.formula):
                 witness = self.witness_at(point, state)
                 if witness is not None and (confirm is None or confirm(witness)):
-                    return self._shortest(witness, confirm)
+                    return self._shortest(witness, confirm) if shortest else witness
                 refused += 1
                 if refused >= MAX_POINTS:
                     return Undecided(f"{refused} contexts were tried and none was confirmed")

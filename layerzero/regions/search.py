@@ -37,6 +37,8 @@ from layerzero.regions.translate import TooComplexError, Truths, where
 
 MAX_STEPS = 4_000
 """Splits of one search; a policy's condition needs a handful."""
+MAX_OPEN = 250
+"""Alternatives that are open side by side; each is a level of the search."""
 _LABEL_COST = 5  # steps; fixing the fields of terms takes longer than splitting
 _ROUNDS = 30
 _STRATEGIES = ("low", "high", "mixed", "extreme")
@@ -100,6 +102,8 @@ class Search:
         except Conflict:
             return
         self._spend()
+        if len(open_parts) > MAX_OPEN:
+            raise TooComplexError(f"more than {MAX_OPEN} alternatives at once")
         if open_parts:
             chosen = min(open_parts, key=lambda part: len(part.parts))
             rest = tuple(part for part in open_parts if part is not chosen)

@@ -268,6 +268,71 @@ PAGES: dict[str, Page] = {
         "deny torch.* when head_dim in 0..9999999",
         "deny torch.* when head_dim in 1..256",
     ),
+    "LZ510": Page(
+        "A part of a condition that is true, or true nowhere, whatever the call says nothing; most often "
+        "a bound, a field "
+        "or an operator is not the one that was meant.",
+        "field width: int in 1..1024\ndeny torch.* for attention when has(width) and width >= 1",
+        "field width: int in 1..1024\ndeny torch.* for attention when has(width) and width >= 128",
+    ),
+    "LZ511": Page(
+        "The rule does nothing, and its readers believe that it does. That no call fulfils its condition "
+        "is proved over "
+        "the declared ranges.",
+        "deny torch.* for attention.decode when q_len > 1",
+        "deny torch.* for attention.prefill when q_len > 1",
+    ),
+    "LZ512": Page(
+        "Wherever the rule applies, kernel, degraded and error are the same without it: proved for "
+        "whatever packages are "
+        "installed, and for the days on which other rules end. The message names the rules that decide "
+        "there. Where the "
+        "rule is meant to stay, write `# check: allow shadowed_rule because ...` above it.",
+        "deny torch.* for attention when batch > 32\ndeny torch.sdpa_math for attention when batch > 64",
+        "deny torch.* for attention when batch > 32",
+    ),
+    "LZ513": Page(
+        "Where a lock decides, allow and deny are not asked, so the lock brings back what the deny was "
+        "to keep out. What "
+        "must never run is said with a quarantine.",
+        "deny torch.* for attention when batch > 32\n"
+        "lock torch.sdpa_math for attention when head_dim == 512 else choose",
+        "quarantine torch.* for attention when batch > 32\n"
+        "lock torch.sdpa_math for attention when head_dim == 512 else choose",
+    ),
+    "LZ514": Page(
+        "A reader takes each allow for a part of what may run; this one neither lets a kernel in nor keeps one out.",
+        "allow torch for attention\nallow torch.sdpa_math for attention when batch > 8",
+        "allow torch for attention",
+    ),
+    "LZ515": Page(
+        "No call is served by the kernel: what it requires can never hold, or others are always before it, whichever "
+        "packages are missing.",
+        "operation ship { }\nkernel van.fast for ship { priority 60 }\nkernel van.slow for ship { priority 40 }",
+        "field weight: int in 1..100\noperation ship { needs weight }\n"
+        "kernel van.fast for ship { priority 60 require weight <= 20 }\nkernel van.slow for ship { priority 40 }",
+    ),
+    "LZ516": Page(
+        "The test goes the way of an earlier one, to the same kernel for the same reasons, and expects nothing more.",
+        'test "a" { given attention, batch = 1, q_len = 1, kv_len = 8, q_heads = 8, kv_heads = 8, head_dim = 64, '
+        "dtype = fp32, device = cpu expect torch.* }\n"
+        'test "b" { given attention, batch = 2, q_len = 1, kv_len = 8, q_heads = 8, kv_heads = 8, head_dim = 64, '
+        "dtype = fp32, device = cpu expect torch.* }",
+        'test "a" { given attention, batch = 1, q_len = 1, kv_len = 8, q_heads = 8, kv_heads = 8, head_dim = 64, '
+        "dtype = fp32, device = cpu expect torch.* }",
+    ),
+    "LZ517": Page(
+        "The fallback is slow and certain; calls that rules send there are noticed by their latency, or "
+        "by an error where "
+        "it is denied too. Where that is meant, write `# check: allow only_fallback because ...` at the rule.",
+        "allow flashinfer for attention",
+        "allow {flashinfer, torch.sdpa_math, reference} for attention",
+    ),
+    "LZ518": Page(
+        "Until the quarantine ends the lock cannot be met, so its calls fail or go elsewhere.",
+        "quarantine flashinfer for attention until 2030-01-01\nlock flashinfer.decode for attention.decode else choose",
+        "quarantine flashinfer for attention until 2030-01-01\nlock torch.sdpa_math for attention.decode else choose",
+    ),
     "LZ600": Page(
         "`lz lint` alone finds this: a suppression that outlives what it was for would hide the next slip.",
         "deny torch.* for attention  # lint: allow endless_quarantine",

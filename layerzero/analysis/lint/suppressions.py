@@ -1,6 +1,7 @@
 """`# lint: allow NAME, NAME because ...` -> findings that are not shown; and LZ600 for what no finding needs.
 
-A comment speaks of the statement (or the rule of an arm) that it stands in, behind, or directly above.
+The warnings of `lz check` are allowed in the same way, with `# check: allow NAME`; errors are not. A comment speaks
+of the statement (or the rule of an arm) that it stands in, behind, or directly above.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from layerzero.syntax.diagnostics import Diagnostic
 from layerzero.syntax.source import Span
 from layerzero.syntax.suggest import did_you_mean
 
-_LINT = re.compile(r"#+\s*lint\s*:")
-_ALLOW = re.compile(r"#+\s*lint\s*:\s*allow\s+(?P<names>\w+(?:\s*,\s*\w+)*)\s*(?:because\b.*)?")
+_ALLOW = re.compile(r"#+\s*\w+\s*:\s*allow\s+(?P<names>\w+(?:\s*,\s*\w+)*)\s*(?:because\b.*)?")
 UNUSED = "unused_suppression"
 
 
@@ -30,7 +30,11 @@ class Suppression:
 
 
 def apply(
-    files: Iterable[nodes.File], known: Sequence[str], findings: Iterable[tuple[str, Diagnostic]]
+    files: Iterable[nodes.File],
+    known: Sequence[str],
+    findings: Iterable[tuple[str, Diagnostic]],
+    word: str = "lint",
+    unused: bool = True,
 ) -> Iterator[Diagnostic]:
     """The findings that are not allowed in place, and one for each suppression that nothing needs.
 
@@ -38,16 +42,19 @@ def apply(
         files: whose comments count.
         known: the names of all lints.
         findings: each with the name of its lint.
+        word: what the comments begin with.
+        unused: whether to report those that nothing needs.
     """
-    suppressions = [one for file in files for one in _in_file(file)]
+    suppressions = [one for file in files for one in _in_file(file, word)]
     for name, finding in findings:
-        matching = [one for one in suppressions if name in one.names and _holds(one.statement, finding.span)]
+        allowing = [one for one in suppressions if name in one.names] if name in known else []
+        matching = [one for one in allowing if _holds(one.statement, finding.span)]
         if matching:
             min(matching, key=_width).needed.add(name)
         else:
             yield finding
     for one in suppressions:
-        yield from _unused(one, known)
+        yield from _unused(one, known, word) if unused else ()
 
 
 def _holds(statement: Span | None, span: Span) -> bool:
@@ -60,23 +67,24 @@ def _width(one: Suppression) -> int:
     return 0 if one.statement is None else one.statement.end - one.statement.start
 
 
-def _unused(one: Suppression, known: Sequence[str]) -> Iterator[Diagnostic]:
+def _unused(one: Suppression, known: Sequence[str], word: str) -> Iterator[Diagnostic]:
     if not one.names:
-        help = "write `# lint: allow NAME`, several names with commas, then `because` and a reason if you like"
+        help = f"write `# {word}: allow NAME`, several names with commas, then `because` and a reason if you like"
         yield Diagnostic("LZ600", "the comment is no suppression", one.span, "not understood", help)
     for name in one.names:
         if name not in known:
             help = did_you_mean(name, list(known)) or f"known: {', '.join(known)}"
-            yield Diagnostic("LZ600", f"no lint is called `{name}`", one.span, "unknown name", help)
+            yield Diagnostic("LZ600", f"no {word} is called `{name}`", one.span, "unknown name", help)
         elif name not in one.needed:
             what = "no statement follows it" if one.statement is None else f"`{name}` finds nothing here"
             yield Diagnostic("LZ600", f"`{name}` is allowed for nothing", one.span, what, "delete the name")
 
 
-def _in_file(file: nodes.File) -> Iterator[Suppression]:
+def _in_file(file: nodes.File, word: str) -> Iterator[Suppression]:
+    begins = re.compile(rf"#+\s*{word}\s*:")
     units = _units(file)
     for comment in file.comments:
-        if _LINT.match(comment.text):
+        if begins.match(comment.text):
             found = _ALLOW.fullmatch(comment.text.strip())
             names = tuple(re.split(r"\s*,\s*", found["names"])) if found else ()
             yield Suppression(names, comment.span, _statement(comment, units, file))
