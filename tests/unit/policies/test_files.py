@@ -18,7 +18,9 @@ EXAMPLES = [path for path in sorted((POLICIES / "examples").glob("*.lzp")) if no
 
 def test_check_finds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(POLICIES), "--json"]) == 0, capsys.readouterr().out
-    assert json.loads(capsys.readouterr().out) == {"findings": []}
+    said = json.loads(capsys.readouterr().out)
+    assert said["findings"] == []
+    assert len(said.get("not_decided", [])) <= 1
 
 
 def test_every_file_is_in_canonical_form(capsys: pytest.CaptureFixture[str]) -> None:
