@@ -68,7 +68,13 @@ def _each(ground: Ground) -> Iterator[Answer]:
 
 def _ask(model: Model, own: list[Rule]) -> Iterator[Answer]:
     every = Chosen(model)
-    unlocked = f.negation(every.locked)
+    # A fallback is a candidate like any other: only where rules take it out can it be what is left, or be missed.
+    fallbacks = [name for name in model.operation.fallback if name in model.kernels]
+    taken = [
+        f.all_of([every.feasible(name), f.any_of([every.denied(name), f.negation(every.allowed(name))])])
+        for name in fallbacks
+    ]
+    unlocked = f.all_of([f.negation(every.locked), f.any_of(taken) if fallbacks else f.TRUE])
     # First what the rules alone leave nothing of: that reads as a short condition.
     by_rules = [f.any_of([every.denied(kernel), f.negation(every.allowed(kernel))]) for kernel in model.kernels]
     by_all = [f.negation(every.candidate(kernel)) for kernel in model.kernels]
