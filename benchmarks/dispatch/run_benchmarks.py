@@ -89,7 +89,7 @@ def calls() -> dict[str, Case]:
         UNIT: case(lambda: nothing(q, k, k, is_causal=True)),
         DICTIONARY: case(lambda: by_key(q, k, k, is_causal=True)),
         CALL: case(lambda: lz.attention(q, k, k, is_causal=True)),
-        "of that, reading the context": case(lambda: reading.read(q, k, k, is_causal=True)),
+        "reading the context in Python, as calls with options do": case(lambda: reading.read(q, k, k, is_causal=True)),
         "static: `kernel_for` of torch.sdpa_flash_cpu, with the kernel's time": case(
             lambda: bound(q, k, k, is_causal=True)
         ),

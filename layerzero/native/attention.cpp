@@ -382,12 +382,13 @@ bool fill(Attention* self, const Plan* plan, PyObject* const* args, const dlpack
     memory.contiguous &= one.contiguous;
     memory.inner_contiguous &= one.inner_contiguous;
   }
-  int gradient = ask(self->grad_enabled);
+  // torch is asked for its state only where a rule reads it.
+  int gradient = plan->places[requires_grad] < 0 ? 0 : ask(self->grad_enabled);
   if (gradient > 0) {
     gradient = 0;
     for (int index = 0; gradient == 0 && index < 3; ++index) gradient = asks_gradient(self, args[index]);
   }
-  const int settled = ask(self->is_deterministic);
+  const int settled = plan->places[deterministic] < 0 ? 0 : ask(self->is_deterministic);
   const int captured = q.device.kind != dlpack::cuda ? 0 : self->capturing == Py_None ? -1 : ask(self->capturing);
   if (gradient < 0 || settled < 0 || captured < 0) return false;
 

@@ -204,8 +204,8 @@ def _(original: Any, self: Any, probe: Any, slots: Any) -> Any:
 
 
 @replaces(_Function, "load", "a needed field may be absent")
-def _(original: Any, self: Any, index: int, load: Any) -> Any:
-    return [line for line in original(self, index, load) if "return" not in line]
+def _(original: Any, self: Any, index: int, load: Any, invalid: Any) -> Any:
+    return [line for line in original(self, index, load, invalid) if "return" not in line]
 
 
 @replaces(Specialiser, "about", "`kernel.X` is unknown")
