@@ -389,7 +389,8 @@ bool fill(Attention* self, const Plan* plan, PyObject* const* args, const dlpack
     for (int index = 0; gradient == 0 && index < 3; ++index) gradient = asks_gradient(self, args[index]);
   }
   const int settled = plan->places[deterministic] < 0 ? 0 : ask(self->is_deterministic);
-  const int captured = q.device.kind != dlpack::cuda ? 0 : self->capturing == Py_None ? -1 : ask(self->capturing);
+  const bool may_record = q.device.kind == dlpack::cuda || q.device.kind == dlpack::rocm;
+  const int captured = !may_record ? 0 : self->capturing == Py_None ? -1 : ask(self->capturing);
   if (gradient < 0 || settled < 0 || captured < 0) return false;
 
   const auto put = [&](Field field, const Value& value) {

@@ -6,7 +6,7 @@
 
 namespace layerzero::dlpack {
 
-enum DeviceKind : std::int32_t { cpu = 1, cuda = 2 };
+enum DeviceKind : std::int32_t { cpu = 1, cuda = 2, rocm = 10 };
 enum TypeCode : std::uint8_t { real = 2, bfloat = 4 };
 
 struct Device {
