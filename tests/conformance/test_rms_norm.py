@@ -57,7 +57,7 @@ def test_kernel_agrees(kernel: str, dtype: torch.dtype, device: str) -> None:
             assert added.dtype == dtype, what
         assert got.dtype == dtype, what
         assert_close(got, expected.rms_norm(**arguments), ROWS[dtype] * 2, what)
-    assert served or device != "cpu", f"{kernel} serves nothing"
+    assert served or device != "cpu" or dtype != torch.float32, f"{kernel} serves nothing"
 
 
 def test_fp16_does_not_overflow_at_300() -> None:

@@ -384,6 +384,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "quack.rotary.apply_rotary_emb": quack_rope,
     "xformers.ops.memory_efficient_attention": xformers_attention,
     "xformers.ops.rmsnorm.rms_norm": lambda c: norm(c.x, c.weight, c.eps),
+    "apex.normalization.fused_layer_norm.FusedLayerNormAffineFunction.forward": lambda c: (
+        torch.nn.functional.layer_norm(c.input, c.normalized_shape, c.weight, c.bias, c.eps)
+    ),
+    "apex.normalization.fused_layer_norm.FusedRMSNormAffineFunction.forward": lambda c: norm(c.input, c.weight, c.eps),
+    "intel_extension_for_pytorch.llm.functional.rms_norm": lambda c: norm(c.hidden_states, c.weight, c.eps),
+    "intel_extension_for_pytorch.llm.functional.silu_mul": lambda c: silu_halves(torch.cat([c.x, c.y], -1)),
     "liger_kernel.ops.LigerRMSNormFunction.forward": lambda c: norm(c.X, c.W, c.eps),
     "liger_kernel.ops.LigerFusedAddRMSNormFunction.forward": lambda c: (norm(c.X + c.R, c.W, c.eps), c.X + c.R),
     "liger_kernel.ops.LigerLayerNormFunction.forward": lambda c: torch.nn.functional.layer_norm(
@@ -438,8 +444,9 @@ def install(patch: MonkeyPatch) -> None:
     module("flashinfer").BatchPrefillWithPagedKVCacheWrapper = Paged  # type: ignore[attr-defined]
     module("xformers.ops.fmha").MemoryEfficientAttentionCutlassOp = "cutlass"  # type: ignore[attr-defined]
     module("xformers.ops.fmha.attn_bias").LowerTriangularFromBottomRightMask = BottomRight  # type: ignore[attr-defined]
+    module("fused_layer_norm_cuda")
     stream = SimpleNamespace(cuda_stream=0, synchronize=lambda: None)
     patch.setattr(torch.cuda, "current_stream", lambda device=None: stream)
     for kept in [name for name in sys.modules if name.startswith("layerzero.backends.")]:
-        if kept.split(".")[2] in {one.split(".")[0] for one in modules} | {"liger", "flash_attn"}:
+        if kept.split(".")[2] in {one.split(".")[0] for one in modules} | {"liger", "flash_attn", "ipex"}:
             patch.delitem(sys.modules, kept)

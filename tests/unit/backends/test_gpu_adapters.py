@@ -170,9 +170,24 @@ def test_rms_norms() -> None:
             assert torch.equal(x, before[0]) and torch.equal(residual, before[1]), f"{backend} writes to its arguments"
 
 
+def test_rms_norms_without_a_residual() -> None:
+    call = rms_norm.read(draw(2, 3, 32, seed=1), draw(32, seed=2), 1e-5)
+    for backend in ("apex", "ipex"):
+        agree(
+            adapter(f"{backend}:rms_norm")(*call.args, **call.kwargs),
+            reference.rms_norm(*call.args, **call.kwargs),
+            backend,
+        )
+
+
 def test_layer_norms() -> None:
     weight, bias = draw(32, seed=2), draw(32, seed=3)
-    for backend, dtype in (("flashinfer.rows", torch.bfloat16), ("quack", torch.float16), ("liger", torch.float32)):
+    for backend, dtype in (
+        ("flashinfer.rows", torch.bfloat16),
+        ("quack", torch.float16),
+        ("liger", torch.float32),
+        ("apex", torch.float32),
+    ):
         call = layer_norm.read(draw(2, 3, 32, seed=1, dtype=dtype), weight, bias, 1e-3)
         got = adapter(f"{backend}:layer_norm")(*call.args, **call.kwargs)
         agree(got, reference.layer_norm(*call.args, **call.kwargs), backend, 2e-2)
@@ -185,6 +200,12 @@ def test_swiglu_of_the_halves_of_one_tensor() -> None:
         assert call.context["packed"] is True, shape
         for path in ("sgl_kernel:swiglu", "flashinfer.rows:swiglu", "liger:packed_swiglu"):
             agree(adapter(path)(*call.args), reference.swiglu(gate, up), path)
+
+
+def test_swiglu_of_two_tensors() -> None:
+    gate, up = draw(2, 3, 32, seed=1), draw(2, 3, 32, seed=2)
+    for path in ("liger:swiglu", "ipex:swiglu"):
+        agree(adapter(path)(gate, up), reference.swiglu(gate, up), path)
 
 
 def test_tensors_that_are_no_halves_of_one_are_not_packed() -> None:
