@@ -6,6 +6,7 @@ raise ArgumentError; a call that no kernel may serve raises NoKernelError, which
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -24,6 +25,7 @@ from layerzero.dispatch.quick import MISS, QuickAttention
 from layerzero.dispatch.readiness import issues_of
 from layerzero.dispatch.registration import register
 from layerzero.dispatch.trace import trace
+from layerzero.dispatch.traced import CALLS
 from layerzero.dispatch.warmup import Warmth, WarmupReport, bar_if_wanted
 from layerzero.errors import ArgumentError
 from layerzero.experiments.report import ExperimentsReport
@@ -46,6 +48,7 @@ from layerzero.operations import (
     tokenize as _tokenize,
     tokenizers as _tokenizers,
 )
+from layerzero.operations.call import Call
 from layerzero.operations.device import default_device, device_fields, present_devices
 from layerzero.operations.validation import Validation, check_validation, set_validation
 from layerzero.runtime import ambient
@@ -83,6 +86,16 @@ _rules = RuntimeRules(_engine)
 _live = Live(_engine)
 _call = _dispatcher.call
 _quick = QuickAttention(_dispatcher)
+CALLS.connect(_dispatcher)
+
+
+def _serve(read: Callable[..., Call], *args: Any) -> Any:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.compiler.is_compiling():
+        from layerzero.dispatch.compiled import serve
+
+        return serve(read, args)
+    return _call(read(*args))
 
 
 # ---------------------------------------------------------------- calls
@@ -135,24 +148,23 @@ def attention(
         )  # fmt: skip
         if result is not MISS:
             return result
-    return _call(
-        _attention.read(
-            q,
-            k,
-            v,
-            attn_mask,
-            is_causal,
-            dropout_p,
-            scale,
-            window,
-            softcap,
-            alibi_slopes,
-            sinks,
-            enable_gqa,
-            layout,
-            phase,
-            return_lse,
-        )
+    return _serve(
+        _attention.read,
+        q,
+        k,
+        v,
+        attn_mask,
+        is_causal,
+        dropout_p,
+        scale,
+        window,
+        softcap,
+        alibi_slopes,
+        sinks,
+        enable_gqa,
+        layout,
+        phase,
+        return_lse,
     )
 
 
@@ -188,8 +200,8 @@ def paged_attention(
         The output, shaped as q with v's head size.
     """
     read = _paged_attention.read
-    return _call(  # type: ignore[no-any-return]
-        read(q, k_cache, v_cache, page_table, seq_lens, is_causal, cu_seqlens_q, scale, window, softcap, sinks)
+    return _serve(  # type: ignore[no-any-return]
+        read, q, k_cache, v_cache, page_table, seq_lens, is_causal, cu_seqlens_q, scale, window, softcap, sinks
     )
 
 
@@ -205,19 +217,19 @@ def rms_norm(x: Tensor, weight: Tensor | None = None, eps: float = 1e-6, residua
     Returns:
         The norm shaped as x; with a residual (norm, x + residual).
     """
-    return _call(_rms_norm.read(x, weight, eps, residual))
+    return _serve(_rms_norm.read, x, weight, eps, residual)
 
 
 def layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """(x - mean) / sqrt(variance + eps) * weight + bias over the last dimension; x [..., hidden]."""
-    return _call(_layer_norm.read(x, weight, bias, eps))  # type: ignore[no-any-return]
+    return _serve(_layer_norm.read, x, weight, bias, eps)  # type: ignore[no-any-return]
 
 
 def group_norm(
     x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
     """Layer norm over groups of channels: x [batch, channels, ...], weight and bias [channels]."""
-    return _call(_group_norm.read(x, num_groups, weight, bias, eps))  # type: ignore[no-any-return]
+    return _serve(_group_norm.read, x, num_groups, weight, bias, eps)  # type: ignore[no-any-return]
 
 
 def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tensor:
@@ -230,7 +242,7 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tens
         sin: Shaped as cos.
         interleaved: Pairs are neighbours (2i, 2i + 1) instead of halves (i, i + width).
     """
-    return _call(_rope.read(x, cos, sin, interleaved))  # type: ignore[no-any-return]
+    return _serve(_rope.read, x, cos, sin, interleaved)  # type: ignore[no-any-return]
 
 
 def alibi(
@@ -242,22 +254,22 @@ def alibi(
 ) -> Tensor:
     """The linear position bias [num_heads, q_len, kv_len]: -slope * |i + kv_len - q_len - j|; fp32 on the CPU unless
     `dtype` and `device` say otherwise."""
-    return _call(_alibi.read(num_heads, q_len, kv_len, dtype, device))  # type: ignore[no-any-return]
+    return _serve(_alibi.read, num_heads, q_len, kv_len, dtype, device)  # type: ignore[no-any-return]
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) * up; both [..., hidden]."""
-    return _call(_swiglu.read(gate, up))  # type: ignore[no-any-return]
+    return _serve(_swiglu.read, gate, up)  # type: ignore[no-any-return]
 
 
 def gelu(x: Tensor, approximate: Literal["none", "tanh"] = "none") -> Tensor:
     """x * Phi(x), exactly or by the tanh formula."""
-    return _call(_gelu.read(x, approximate))  # type: ignore[no-any-return]
+    return _serve(_gelu.read, x, approximate)  # type: ignore[no-any-return]
 
 
 def silu(x: Tensor) -> Tensor:
     """x * sigmoid(x)."""
-    return _call(_silu.read(x))  # type: ignore[no-any-return]
+    return _serve(_silu.read, x)  # type: ignore[no-any-return]
 
 
 def linear(x: Tensor, weight: Tensor | QuantisedWeight, bias: Tensor | None = None) -> Tensor:
@@ -271,22 +283,22 @@ def linear(x: Tensor, weight: Tensor | QuantisedWeight, bias: Tensor | None = No
     Returns:
         [..., out] in the dtype of x; fp8 inputs are answered in bf16.
     """
-    return _call(_linear.read(x, weight, bias))  # type: ignore[no-any-return]
+    return _serve(_linear.read, x, weight, bias)  # type: ignore[no-any-return]
 
 
 def sample_topk(logits: Tensor, k: int = 50, temperature: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Draw from the k likeliest tokens of each row: logits [vocab] or [batch, vocab] -> int64 [] or [batch]."""
-    return _call(_sample.read_topk(logits, k, temperature, generator))  # type: ignore[no-any-return]
+    return _serve(_sample.read_topk, logits, k, temperature, generator)  # type: ignore[no-any-return]
 
 
 def sample_topp(logits: Tensor, p: float = 0.9, temperature: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Draw from the fewest tokens whose probabilities reach p; shapes as `sample_topk`."""
-    return _call(_sample.read_topp(logits, p, temperature, generator))  # type: ignore[no-any-return]
+    return _serve(_sample.read_topp, logits, p, temperature, generator)  # type: ignore[no-any-return]
 
 
 def sample_greedy(logits: Tensor) -> Tensor:
     """The likeliest token of each row; shapes as `sample_topk`."""
-    return _call(_sample.read_greedy(logits))  # type: ignore[no-any-return]
+    return _serve(_sample.read_greedy, logits)  # type: ignore[no-any-return]
 
 
 def tokenize(text: str | Sequence[str], tokenizer_id: str, special: bool = False) -> Any:

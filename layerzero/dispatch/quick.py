@@ -8,6 +8,7 @@ answers are the same. See `layerzero/native/attention.cpp`.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,10 @@ MISS = object()
 _SCOPE = Scope(attention.OPERATION)
 
 
-def _never() -> bool:
-    return False
+def _compiling() -> bool:
+    """Until the first call has looked for torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.compiler.is_compiling())
 
 
 class QuickAttention:
@@ -50,12 +53,10 @@ class QuickAttention:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self.attend: Callable[..., Any] | None = None if native.matcher is None else self._begin
-        self.tracing: Callable[[], bool] = _never
+        self.tracing: Callable[[], bool] = _compiling
 
     def _begin(self, *arguments: Any) -> Any:
         """The first call: torch is there now, if it is at all."""
-        import sys
-
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(arguments[0], torch.Tensor):
             self.tracing = torch.compiler.is_dynamo_compiling

@@ -45,3 +45,12 @@ def read(
     context = ambient_fields(example.device)
     context |= {"dtype": dtype_name("dtype", example), "q_heads": num_heads, "q_len": q_len, "kv_len": kv_len}
     return Call(OPERATION, context, (num_heads, q_len, kv_len), kwargs)
+
+
+def answers(
+    num_heads: int, q_len: int, kv_len: int, dtype: torch.dtype | None, device: torch.device | str | None
+) -> list[torch.Tensor]:
+    """Uninitialised answers of the right shapes, for a compiler."""
+    import torch
+
+    return [torch.empty(num_heads, q_len, kv_len, dtype=dtype or torch.float32, device=device or "cpu")]

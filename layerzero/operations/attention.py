@@ -225,3 +225,15 @@ def _asks_gradient(tensor: Tensor) -> bool:
     import torch
 
     return torch.is_grad_enabled() and tensor.requires_grad
+
+
+def answers(q: Tensor, k: Tensor, v: Tensor, *options: Any) -> list[Tensor]:
+    """Uninitialised answers of the right shapes, for a compiler; `options` in the order of `read`."""
+    import torch
+
+    layout, return_lse = options[9], options[11]
+    out = q.new_empty((*q.shape[:-1], v.shape[-1]), dtype=torch.bfloat16 if q.itemsize == 1 else q.dtype)
+    if not return_lse:
+        return [out]
+    heads, length = (q.shape[2], q.shape[1]) if layout == "bshd" else (q.shape[1], q.shape[2])
+    return [out, q.new_empty((q.shape[0], heads, length), dtype=torch.promote_types(q.dtype, torch.float32))]

@@ -126,3 +126,11 @@ def _quantised(weight: Any, x: Tensor) -> tuple[tuple[int, int], list[Tensor], d
     assert isinstance(weight, GPTQWeight | AWQWeight)
     fields |= {"scales": "group", "group_size": weight.group_size, "has_group_index": index is not None}
     return (out, inputs), [weight.qweight], fields
+
+
+def answers(x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Tensor]:
+    """Uninitialised answers of the right shapes, for a compiler; of dense weights."""
+    import torch
+
+    shape = (*x.shape[:-1], weight.shape[0])
+    return [x.new_empty(shape, dtype=torch.bfloat16 if x.itemsize == 1 else x.dtype)]

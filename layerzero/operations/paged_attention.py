@@ -156,3 +156,11 @@ def _check_index(argument: str, value: Any, wanted: tuple[int, ...], q: Tensor) 
     if value.dtype != torch.int32:
         raise error(argument, "dtype torch.int32", value.dtype)
     check_device(argument, value, q, "q")
+
+
+def answers(q: Tensor, k_cache: Tensor, v_cache: Tensor, *options: Any) -> list[Tensor]:
+    """Uninitialised answers of the right shapes, for a compiler."""
+    import torch
+
+    shape = (*q.shape[:-1], v_cache.shape[-1])
+    return [q.new_empty(shape, dtype=torch.bfloat16 if q.itemsize == 1 else q.dtype)]

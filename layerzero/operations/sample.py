@@ -99,3 +99,10 @@ def _check_generator(generator: Any, logits: Tensor) -> None:
         raise error("generator", "a torch.Generator", type(generator).__name__)
     if generator.device.type != logits.device.type:
         raise error("generator", f"device {logits.device}, that of `logits`", generator.device)
+
+
+def answers(logits: Tensor, *options: Any) -> list[Tensor]:
+    """Uninitialised answers of the right shapes, for a compiler."""
+    import torch
+
+    return [logits.new_empty(logits.shape[:-1], dtype=torch.int64)]

@@ -144,11 +144,18 @@ def _requires_grad(operands: Sequence[Tensor]) -> bool:
     return torch.is_grad_enabled() and any(t.requires_grad for t in operands)
 
 
+@lru_cache(maxsize=1)
+def _plain_types() -> tuple[type[Tensor], ...]:
+    import torch
+
+    return (torch.Tensor, torch.nn.Parameter)
+
+
 def _aligned(tensor: Tensor) -> bool:
     """Whether a tensor begins at a multiple of 16 bytes, and the rows of one that is not contiguous do."""
-    try:
+    if type(tensor) in _plain_types():
         begins = tensor.data_ptr() % 16 == 0
-    except RuntimeError:  # while a compiler traces there is no memory yet
+    else:  # a compiler traces with tensors that have no memory
         begins = tensor.storage_offset() * tensor.element_size() % 16 == 0
     if not begins or tensor.is_contiguous():
         return begins

@@ -6,7 +6,9 @@ Typed values and the arms of experiments are worked out once per policy, on the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -57,6 +59,40 @@ NOTHING = Surroundings({})
 HERE: ContextVar[Surroundings] = ContextVar("layerzero_surroundings", default=NOTHING)
 
 
+class Inside:
+    """How many threads are inside of something that decisions depend on; `with INSIDE: ...` enters."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._lock = threading.RLock()
+        self._told: Callable[[bool], None] | None = None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        """The thread that held the lock may not be in the child. Who was inside there counts on, to be sure."""
+        self._lock = threading.RLock()
+
+    def tell(self, told: Callable[[bool], None]) -> None:
+        """Tell of the first that enters and of the last that leaves."""
+        self._told = told
+
+    def __enter__(self) -> None:
+        self._add(1)
+
+    def __exit__(self, *error: object) -> None:
+        self._add(-1)
+
+    def _add(self, number: int) -> None:
+        with self._lock:
+            before, self._count = self._count, self._count + number
+            if self._told is not None and (before == 0) is not (self._count == 0):
+                self._told(self._count > 0)
+
+
+INSIDE = Inside()
+
+
 def here() -> Surroundings | None:
     """What surrounds this place, None where nothing does."""
     found = HERE.get()
@@ -70,6 +106,7 @@ def context(fields: Mapping[str, Any]) -> Iterator[Surroundings]:
     surroundings = Surroundings({name: value for name, value in merged.items() if value is not None})
     token = HERE.set(surroundings)
     try:
-        yield surroundings
+        with INSIDE:
+            yield surroundings
     finally:
         HERE.reset(token)

@@ -22,6 +22,7 @@ from typing import Protocol
 from layerzero.check.expressions import Value
 from layerzero.check.program import Layer
 from layerzero.errors import PolicyError
+from layerzero.runtime.ambient import INSIDE
 from layerzero.runtime.building import Builder, InProcess, Loaded, Material
 from layerzero.runtime.failures import Failure, WatchStatus
 from layerzero.runtime.policy import Policy
@@ -156,7 +157,8 @@ class Engine:
         token, mark = self._pinned.set(kept), object()
         self._pins[mark] = kept
         try:
-            yield kept
+            with INSIDE:
+                yield kept
         finally:
             self._pins.pop(mark, None)  # first: one that was abandoned is left in another context than its own
             self._pinned.reset(token)
@@ -175,7 +177,8 @@ class Engine:
         token = self._using.set(policy)
         unpinned = self._pinned.set(None)
         try:
-            yield
+            with INSIDE:
+                yield
         finally:
             self._pinned.reset(unpinned)
             self._using.reset(token)
