@@ -46,7 +46,11 @@ def _machine() -> dict[str, Any]:
     from layerzero.operations.device import present_devices
 
     devices = {json.dumps(dict(device), sort_keys=True): dict(device) for device in present_devices()}
-    facts = {"platform": platform.platform(), "python": platform.python_version(), "torch": torch.__version__}
+    facts = {
+        "platform": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
     if torch.version.cuda is not None:
         facts["cuda"] = torch.version.cuda
     return {"devices": list(devices.values()), "machine": facts}

@@ -24,7 +24,8 @@ from layerzero.facts.report import Examined, Report, Result
 from layerzero.semantics.environment import Environment
 
 _EVERY = 5.0  # seconds between two writings of the report
-_PATIENCE = 2  # calls of a kernel that took the process with them or gave no answer; then no more of it are made
+_SILENT = 3  # a call without an answer counts as so many that took the process with them
+_PATIENCE = 6  # of those, accepted or refused ones of a kernel; then no more of it are made
 _FIRST_CALL = 5  # times as long as another: it may compile
 
 Progress = Callable[[int, int, str], None]
@@ -164,7 +165,8 @@ def _call_all(
         seconds = run.options.each * (_FIRST_CALL if probe.rank == 0 else 1)
         answer = child.ask(probe, seconds)
         if answer["seen"] in ("no answer", "crashed"):
-            run.lost[_kind(probe)] = run.lost.get(_kind(probe), 0) + 1
+            weight = _SILENT if answer["seen"] == "no answer" else 1
+            run.lost[_kind(probe)] = run.lost.get(_kind(probe), 0) + weight
         examined.results.append(_result(probe, answer["seen"], answer["text"], answer["off"]))
         run.save()
 
@@ -173,7 +175,7 @@ def _not_now(run: _Run, probe: Probe) -> str | None:
     if run.left() <= 0:
         return "the budget was spent"
     if run.lost.get(_kind(probe), 0) >= _PATIENCE:
-        return f"{_PATIENCE} such calls of this kernel gave no answer or ended the process"
+        return "too many such calls of this kernel gave no answer or ended the process"
     return None
 
 

@@ -73,7 +73,10 @@ def verified(*kernels: str, **options: object) -> Report:
 
 
 @pytest.mark.slow
-def test_what_facts_claim_wrongly_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_facts_claim_wrongly_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("layerzero.facts.verify._PATIENCE", 2)
     (tmp_path / "lying.lzp").write_text(CATALOG.replace("kernel lying.sleeps", "kernel asleep.x"), encoding="utf-8")
     file, markdown = tmp_path / "report.json", tmp_path / "report.md"
     words = ["facts", "verify", "--backend", "lying", "--catalog", str(tmp_path / "lying.lzp"), "--on", "cpu"]
@@ -111,6 +114,20 @@ def test_what_facts_claim_wrongly_is_found(tmp_path: Path, capsys: pytest.Captur
 
     assert "refused though declared: `lying.bf16`" in capsys.readouterr().out
     assert markdown.read_text(encoding="utf-8") == page(report, "report.json")
+
+
+def test_reports_that_catalogs_name_are_there(root: Path) -> None:
+    named = {
+        root / word.rstrip(",")
+        for kernel in program().kernels.values()
+        for source in kernel.sources
+        for word in source.split()
+        if word.startswith("docs/verified/")
+    }
+    assert named
+    for file in named:
+        report = read_report(file.with_suffix(".json"))
+        assert file.read_text(encoding="utf-8") == page(report, file.with_suffix(".json").name)
 
 
 @pytest.mark.slow
