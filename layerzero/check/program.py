@@ -13,7 +13,7 @@ from enum import IntEnum
 from functools import cached_property
 from typing import Literal as OneOf
 
-from layerzero.check.expressions import Expression, Type, Value
+from layerzero.check.expressions import Expression, Type, Value, fields_of
 from layerzero.syntax.source import Source, Span
 
 
@@ -314,6 +314,12 @@ class Program:
         from layerzero.check.digest import operation_digests
 
         return operation_digests(self)
+
+    @cached_property
+    def defaults(self) -> tuple[tuple[Field, Expression, frozenset[str]], ...]:
+        """The fields that have a default, by name, with what it reads."""
+        found = [(field, field.default) for _, field in sorted(self.fields.items())]
+        return tuple((field, default, fields_of(default)) for field, default in found if default is not None)
 
     def kernels_for(self, operation: str) -> tuple[Kernel, ...]:
         """The candidates of an operation, by id."""

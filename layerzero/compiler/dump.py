@@ -27,11 +27,14 @@ class Statistics:
     nodes: int
     outcomes: int
     depth: int
+    parts: int  # of a bitset: kernels and rules that a call makes true or false
+    kibibytes: int  # of its sets
 
     def __str__(self) -> str:
         if self.structure == "bitset":
             note = "bitset, past the bound of a tree" if self.probes else "bitset"
-            return f"{self.operation}: {note}; {self.kernels} kernels, {self.probes} probes, each asked once"
+            size = f"{self.parts} parts, {self.kibibytes} KiB of bits"
+            return f"{self.operation}: {note}; {self.kernels} kernels, {size}, {self.probes} probes, each asked once"
         size = f"{self.nodes} nodes, {self.outcomes} outcomes, at most {self.depth} probes deep"
         return f"{self.operation}: tree; {self.kernels} kernels, {size}"
 
@@ -45,9 +48,10 @@ def operation_stats(form: OperationForm) -> Statistics:
     nodes, outcomes = (0, 0) if tree is None else (len(tree.nodes), len(tree.outcomes))
     depth = len(form.probes) if tree is None else _depth(tree)
     fields = sum(load.given for load in form.loads)
-    return Statistics(
-        form.name, form.structure, len(form.lowered.kernels), fields, len(form.probes), nodes, outcomes, depth
-    )
+    parts = 0 if tree is not None else len(form.lowered.parts)
+    size = -(-sum(len(probe.masks) for probe in form.probes) * parts // 8192)
+    kernels, probes = len(form.lowered.kernels), len(form.probes)
+    return Statistics(form.name, form.structure, kernels, fields, probes, nodes, outcomes, depth, parts, size)
 
 
 def _depth(tree: Tree) -> int:

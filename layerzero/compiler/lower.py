@@ -86,7 +86,8 @@ class _Lowering:
         self.position = {kernel.id: index for index, kernel in enumerate(alive)}
         parts = [Part("kernel", 1 << index, -1, feasible[kernel.id]) for index, kernel in enumerate(alive)]
         rules: list[LoweredRule] = []
-        # INVARIANT: parts stand in the order of kinds and, within one, of ranks: the stages look at the last first.
+        # INVARIANT: parts stand in the order of kinds and, within one, of ranks, the boosts in that of their factors:
+        # the stages look at the last of a kind first, and multiply factors as they stand.
         for rule in sorted(self.program.rules, key=_canonical):
             found = self.rule_parts(rule, len(rules))
             if found:
@@ -232,7 +233,8 @@ def _expired(rule: Rule, environment: Environment) -> bool:
 def _canonical(rule: Rule) -> tuple[object, ...]:
     targets = tuple(tuple(sorted(target.kernels)) for target in rule.targets)
     scopes = tuple(sorted(str(scope) for scope in rule.scopes))
-    return (rule.kind, int(rule.layer), rule.priority, rule.name, rule.factor, rule.otherwise, targets, scopes)
+    first = (rule.factor, 0) if rule.kind == "boost" else (int(rule.layer), rule.priority)
+    return (rule.kind, *first, int(rule.layer), rule.name, rule.factor, rule.otherwise, targets, scopes)
 
 
 def _installed(environment: Environment) -> dict[str, str]:

@@ -8,11 +8,12 @@ from typing import Any
 from packaging.version import Version
 
 from layerzero import native
-from layerzero.compiler.codegen import INVALID, remembering
+from layerzero.compiler.codegen import INVALID, MAX_REMEMBERED
+from layerzero.compiler.flat_stages import FAILURES, flat_stages
 from layerzero.compiler.flatten import flatten
 from layerzero.compiler.form import OperationForm
+from layerzero.compiler.lower import Lowered
 from layerzero.compiler.slices import Each, at_once
-from layerzero.compiler.stages import Stages
 from layerzero.semantics.glob import compile_glob
 from layerzero.semantics.proof import Outcome
 
@@ -31,7 +32,7 @@ def native_function(form: OperationForm, each: Each = at_once) -> Any:
         tuple(_object(kind, text) for kind, text in flat.objects),
         outcomes,
         INVALID,
-        None if form.tree is not None else _of_mask(form),
+        None if form.tree is not None else outcome_of_mask(form, each),
     )
 
 
@@ -39,14 +40,38 @@ def _object(kind: str, text: str) -> object:
     return Version(text) if kind == "version" else compile_glob(text).fullmatch
 
 
-def _of_mask(form: OperationForm) -> Callable[[bytes], Outcome]:
+def outcome_of_mask(form: OperationForm, each: Each = at_once) -> Callable[[bytes], Outcome]:
     """The parts that survive, as the extension's bytes -> their outcome."""
-    everything = (1 << len(form.lowered.parts)) - 1
-    memory: dict[int, Outcome] = {}
-    compute = remembering(Stages(form.lowered), memory)
+    assert native.matcher is not None
+    lowered = form.lowered
+    stages = native.matcher.Stages(flat_stages(lowered, each))
+    known: dict[tuple[Any, ...], Outcome] = {}  # as many as there are kernels, scores and locks to be met
 
     def of_mask(mask: bytes) -> Outcome:
-        parts = int.from_bytes(mask, "little") & everything
-        return memory.get(parts) or compute(parts)
+        found = stages(mask)
+        outcome = known.get(found)
+        if outcome is None:
+            if len(known) >= MAX_REMEMBERED:
+                known.clear()
+            outcome = known[found] = _outcome(lowered, *found)
+        return outcome
 
     return of_mask
+
+
+def _outcome(
+    lowered: Lowered,
+    kernel: int,
+    score: float,
+    degraded: int,
+    locks: tuple[int, ...],
+    orders: tuple[int, ...],
+    failure: int,
+) -> Outcome:
+    if failure:
+        return Outcome(None, None, False, error=FAILURES[failure])
+    return Outcome(lowered.kernels[kernel], score, bool(degraded), _names(lowered, locks), _names(lowered, orders))
+
+
+def _names(lowered: Lowered, rules: tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(sorted(lowered.rules[rule].name for rule in rules))

@@ -2,6 +2,7 @@
 // the types are static, and what is remembered is guarded by the lock alone.
 #include "attention.hpp"
 #include "decider.hpp"
+#include "stages_object.hpp"
 
 namespace {
 
@@ -11,8 +12,8 @@ int execute(PyObject* module) {
     return -1;
   }
   const bool ready = layerzero::ready_operation(module) && layerzero::ready_decider(module) &&
-                     layerzero::ready_attention(module) &&
-                     PyModule_AddIntConstant(module, "INTERFACE", 3) == 0;  // as __init__.py expects
+                     layerzero::ready_attention(module) && layerzero::ready_stages(module) &&
+                     PyModule_AddIntConstant(module, "INTERFACE", 4) == 0;  // as __init__.py expects
   return ready ? 0 : -1;
 }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
 
-from layerzero.check.expressions import And, Comparison, Constant, Expression, FieldValue, Not, Type, Value, fields_of
+from layerzero.check.expressions import And, Comparison, Constant, Expression, FieldValue, Not, Type, Value
 from layerzero.check.program import Field, Program, Scope
 from layerzero.errors import ContextError
 from layerzero.semantics.evaluate import Lookups, evaluate, holds, missing, smallest_failure, values_read
@@ -251,14 +251,13 @@ def as_type(type: Type, value: Value) -> Value | None:
 def _with_defaults(program: Program, values: dict[str, Value]) -> tuple[dict[str, Value], list[str]]:
     """Defaults of absent fields, each after those that it reads; a default that is unknown leaves its field absent."""
     notes: list[str] = []
-    absent = (field for name, field in sorted(program.fields.items()) if name not in values)
-    waiting = {field.name: field.default for field in absent if field.default is not None}
+    waiting = {field.name: (default, reads) for field, default, reads in program.defaults if field.name not in values}
     while waiting:
-        ready = [name for name, default in waiting.items() if not fields_of(default) & waiting.keys()]
+        ready = [name for name, (_, reads) in waiting.items() if not reads or reads.isdisjoint(waiting)]
         if not ready:
             raise ContextError(f"the defaults of {_listed(sorted(waiting))} read each other in a circle")
         for name in ready:
-            result = evaluate(waiting.pop(name), Lookups(values))
+            result = evaluate(waiting.pop(name)[0], Lookups(values))
             if result is UNKNOWN:
                 continue
             type = program.fields[name].type
