@@ -15,6 +15,7 @@ from layerzero.semantics.context_reader import ContextReader
 from layerzero.semantics.decision_json import decision_json, error_json, json_value
 from layerzero.semantics.environment import Environment
 from layerzero.semantics.experiments import enrol
+from layerzero.semantics.memory import Memory
 from layerzero.semantics.proof import Outcome
 
 if TYPE_CHECKING:
@@ -36,11 +37,13 @@ class Interpreted:
 
     def __init__(self, program: Program, environment: Environment) -> None:
         self.program, self.environment = program, environment
+        self._memory = Memory()
 
     def __call__(self, scope: Scope, values: Mapping[str, Value], arms: Mapping[str, str]) -> Json:
         from layerzero.semantics.interpret import decide
 
-        return decision_json(self.program, decide(self.program, self.environment, scope, values, arms))
+        proof = decide(self.program, self.environment, scope, values, arms, self._memory)
+        return decision_json(self.program, proof)
 
 
 class Compiled:

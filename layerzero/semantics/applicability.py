@@ -34,9 +34,23 @@ class Application:
 
 def applications(call: Call) -> tuple[Application, ...]:
     """Every rule with something to say about a call, in an order of their own: layer, priority, name, place."""
-    found = (_application(call, rule) for rule in call.program.rules if rule.concerns(call.operation.name))
+    found = (_remembered(call, rule) for rule in call.program.rules if rule.concerns(call.operation.name))
     said = (one for one in found if one is not None and (one.applies or one.unknown or one.assumed or one.expired))
     return tuple(sorted(said, key=lambda one: _rank(one.rule)))
+
+
+def _remembered(call: Call, rule: Rule) -> Application | None:
+    if call.memory is None or call.arms or rule.arm is not None:
+        return _application(call, rule)
+    views = call.operation.views
+    own = [views[scope.view] for scope in rule.scopes if scope.operation == call.operation.name and scope.view]
+    (found,) = call.memory.recall(
+        (id(rule), call.operation.name),
+        call.values,
+        lambda: [rule.condition, *own],
+        lambda: (_application(call, rule),),
+    )
+    return found
 
 
 def _rank(rule: Rule) -> tuple[int, int, str, str, int]:

@@ -9,10 +9,11 @@ from functools import cached_property
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from layerzero.check.expressions import Value
+from layerzero.check.expressions import Expression, Value
 from layerzero.check.program import Kernel, Operation, Program, Scope
 from layerzero.semantics.environment import Environment
 from layerzero.semantics.evaluate import Lookups, holds, missing
+from layerzero.semantics.memory import Memory
 from layerzero.semantics.values import Truth, disjunction, version
 
 
@@ -25,6 +26,7 @@ class Call:
     operation: Operation
     values: Mapping[str, Value]
     arms: Mapping[str, str]
+    memory: Memory | None = None
 
     @cached_property
     def kernels(self) -> Mapping[str, Kernel]:
@@ -60,12 +62,20 @@ class Call:
     def features(self) -> tuple[str, ...]:
         """What the call demands of a kernel; a feature whose condition is unknown is demanded."""
         features = self.operation.features.items()
-        return tuple(name for name, condition in features if holds(condition, self.lookups) is not False)
+        return tuple(name for name, condition in features if self.truth(condition) is not False)
 
     @cached_property
     def views(self) -> Mapping[str, Truth]:
         """Each view of the operation and whether the call is in it."""
-        return {name: holds(condition, self.lookups) for name, condition in self.operation.views.items()}
+        return {name: self.truth(condition) for name, condition in self.operation.views.items()}
+
+    def truth(self, condition: Expression) -> Truth:
+        """Of a condition of the operation's own."""
+        if self.memory is None:
+            return holds(condition, self.lookups)
+        return self.memory.recall(
+            id(condition), self.values, lambda: [condition], lambda: holds(condition, self.lookups)
+        )
 
     def inside(self, scopes: Iterable[Scope]) -> Truth:
         """Whether the call is in one of the scopes; a rule without any is about every call."""

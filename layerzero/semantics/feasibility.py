@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion
 
-from layerzero.check.expressions import Expression, Not, Or, Value
+from layerzero.check.expressions import Expression, FieldValue, Not, Or, Value
 from layerzero.check.program import Kernel, PackageChoice, PackageLine, Requirement
 from layerzero.semantics.applicability import Application, reason
 from layerzero.semantics.assumptions import assumed_packages, unknown_only_by_package
@@ -28,22 +28,64 @@ class Feasibility:
 
 
 def feasibility(call: Call, kernel: Kernel, quarantines: Iterable[Application]) -> Feasibility:
+    own = _own(call, kernel)
+    reasons, assumed = list(own.reasons), list(own.assumed)
+    for quarantine in quarantines:
+        if quarantine.applies and kernel.id in quarantine.kernels:
+            reasons.append(reason("quarantine", call, quarantine.rule, kernel.id))
+        assumed.extend(quarantine.assumed.get(kernel.id, ()))
+    return Feasibility(tuple(reasons), tuple(dict.fromkeys(assumed)))
+
+
+def _own(call: Call, kernel: Kernel) -> Feasibility:
+    """All but the quarantines."""
+    if call.memory is None:
+        return _found(call, kernel)
+    return call.memory.recall(
+        (kernel.id, call.operation.name, call.features),
+        call.values,
+        lambda: _read(call, kernel),
+        lambda: _found(call, kernel),
+    )
+
+
+def _read(call: Call, kernel: Kernel) -> Iterator[Expression | None]:
+    """What a kernel's feasibility looks at, the breakers' device included."""
+    operation = call.operation
+    for requirement in kernel.requirements:
+        yield from (requirement.condition, requirement.when)
+    yield from (support.when for support in kernel.supports)
+    yield from (operation.views[view] for view in kernel.views(operation.name))
+    yield from (operation.features[feature] for feature in call.features)
+    if "device" in call.program.fields:
+        device = call.program.fields["device"]
+        yield FieldValue("device", device.type, span=device.span)
+
+
+def _found(call: Call, kernel: Kernel) -> Feasibility:
     reasons: list[Reason] = []
     assumed: list[str] = []
     reasons.extend(_views(call, kernel))
     for requirement in kernel.requirements:
-        _ask(_requirement(call, kernel, requirement), reasons, assumed)
+        _ask(_remembered(call, kernel, requirement), reasons, assumed)
     for feature in call.features:
         reasons.extend(_feature(call, kernel, feature))
     for line in kernel.packages:
         _ask(_package(call, line), reasons, assumed)
     reasons.extend(_adapter(call, kernel))
     reasons.extend(_breaker(call, kernel))
-    for quarantine in quarantines:
-        if quarantine.applies and kernel.id in quarantine.kernels:
-            reasons.append(reason("quarantine", call, quarantine.rule, kernel.id))
-        assumed.extend(quarantine.assumed.get(kernel.id, ()))
-    return Feasibility(tuple(reasons), tuple(dict.fromkeys(assumed)))
+    return Feasibility(tuple(reasons), tuple(assumed))
+
+
+def _remembered(call: Call, kernel: Kernel, requirement: Requirement) -> Reason | tuple[str, ...]:
+    if call.memory is None:
+        return _requirement(call, kernel, requirement)
+    return call.memory.recall(
+        (id(requirement), kernel.id),
+        call.values,
+        lambda: [requirement.condition, requirement.when],
+        lambda: _requirement(call, kernel, requirement),
+    )
 
 
 def _ask(answer: Reason | tuple[str, ...], reasons: list[Reason], assumed: list[str]) -> None:

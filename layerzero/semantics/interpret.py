@@ -19,6 +19,7 @@ from layerzero.semantics.context import complete
 from layerzero.semantics.environment import Environment
 from layerzero.semantics.experiments import stopped_notes
 from layerzero.semantics.feasibility import feasibility
+from layerzero.semantics.memory import Memory
 from layerzero.semantics.proof import AppliedRule, Boost, Failure, Proof, Reason, RejectionKind, Stage, Verdict
 
 _EMPTY: Mapping[str, str] = {}
@@ -30,12 +31,14 @@ def decide(
     scope: Scope,
     values: Mapping[str, Value],
     arms: Mapping[str, str] = _EMPTY,
+    memory: Memory | None = None,
 ) -> Proof:
     """Which kernel serves a call, and why.
 
     Args:
         values: given values under canonical names, as `read_context` returns them; completed here.
         arms: `{experiment: arm}` that the call is enrolled in.
+        memory: Of this program and environment, to decide many contexts.
 
     A context that cannot be completed gives a proof with the error `invalid_context` and no verdicts.
     """
@@ -44,7 +47,7 @@ def decide(
     except ContextError as problem:
         failure = Failure("invalid_context", str(problem))
         return Proof(scope, values, values, None, None, False, (), (), arms, (), {}, (), failure)
-    call = Call(program, environment, program.operations[scope.operation], completed.values, arms)
+    call = Call(program, environment, program.operations[scope.operation], completed.values, arms, memory)
     trial = _Trial(call, applications(call))
     trial.decide()
     return Proof(

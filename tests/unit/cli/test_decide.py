@@ -157,3 +157,13 @@ def test_the_quick_way_of_a_line_gives_the_text_of_the_long_one(name: str, devic
         else:
             assert short == long
     assert quick > 0 or program.experiments
+
+
+@pytest.mark.parametrize("name", ["production.lzp", "canary.lzp", "serving.lzp"])
+def test_what_the_interpreter_remembers_changes_no_proof(name: str, root: Path) -> None:
+    program = require(load(root / "policies" / "examples" / name))
+    remembering = Interpreted(program, OFFLINE)
+    lines = contexts(program, 60, seed=4)
+    for line in [*lines, *reversed(lines)]:
+        found = decide_line(remembering, line, "h100")
+        assert found == decide_line(Interpreted(program, OFFLINE), line, "h100"), line

@@ -1,0 +1,55 @@
+"""What the interpreter found out about a kernel, a rule or a condition, for the next call that asks the same.
+
+An answer depends on the values of the few fields that are read for it, and on the program and the environment, which
+are fixed for a memory. So answers are kept by these values, and a proof is the same with a memory as without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from layerzero.check.expressions import Expression, Value, fields_of
+
+T = TypeVar("T")
+MOST = 100_000
+_PLAIN = frozenset({bool, int, str, type(None)})
+
+
+@dataclass
+class Memory:
+    """Of one program in one environment; for one thread."""
+
+    _reads: dict[Any, tuple[str, ...]] = field(default_factory=dict)
+    _found: dict[Any, Any] = field(default_factory=dict)
+
+    def recall(
+        self,
+        key: Any,
+        values: Mapping[str, Value],
+        read: Callable[[], Iterable[Expression | None]],
+        find: Callable[[], T],
+    ) -> T:
+        """What `find` says, asked once for each combination of the values that the expressions of `read` look at.
+
+        Args:
+            key: What is asked; what it names by id must be part of the program.
+        """
+        names = self._reads.get(key)
+        if names is None:
+            expressions = [one for one in read() if one is not None]
+            names = self._reads[key] = tuple(sorted(frozenset().union(*map(fields_of, expressions))))
+        # -0.0 equals 0.0, and 1.0 the version 1.0.0, but they are shown as they are written.
+        seen = [value if value.__class__ in _PLAIN else _exact(value) for value in map(values.get, names)]
+        whole = (key, *seen)
+        found: T | None = self._found.get(whole)
+        if found is None:
+            if len(self._found) >= MOST:
+                self._found.clear()
+            found = self._found[whole] = find()
+        return found
+
+
+def _exact(value: object) -> tuple[str, str]:
+    return type(value).__name__, str(value)
