@@ -48,12 +48,13 @@ gpu-bundle: $(VENV)/.ready ## wheels of LayerZero and what it needs, for an offl
 		--constraint constraints.txt --dest dist/gpu/wheels lark packaging
 	@ls -l dist/gpu/wheels
 
-verify-gpu: ## on a CUDA host: facts, errors, regret, tokens a second, with the python3 on PATH
-	@PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH}; export PYTHONPATH; mkdir -p dist/gpu; \
-	python3 -m layerzero facts verify --on cuda --json dist/gpu/facts.json --markdown dist/gpu/facts.md --resume || true; \
+verify-gpu: ## on a CUDA host: facts, errors, regret, tokens a second, gpu tests, with the python3 on PATH
+	@PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH}; export PYTHONPATH; mkdir -p dist/gpu; status=0; \
+	python3 -m layerzero facts verify --on cuda --json dist/gpu/facts.json --markdown dist/gpu/facts.md --resume || status=1; \
 	python3 benchmarks/gpu/accuracy.py --graph | tee dist/gpu/accuracy.md; \
 	python3 benchmarks/gpu/regret.py --database dist/gpu/measured.sqlite | tee dist/gpu/regret.md; \
-	python3 benchmarks/gpu/end_to_end.py --json dist/gpu/end_to_end.json
+	python3 benchmarks/gpu/end_to_end.py --json dist/gpu/end_to_end.json; \
+	python3 -m pytest -q -m gpu || status=1; exit $$status
 
 asan: $(VENV)/.ready ## the native matcher under the sanitizers: damaged forms, then the laws of the engines
 	@mkdir -p build && cmake -S layerzero/native -B build/asan -DLAYERZERO_SANITIZE=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python) >build/asan.log \
