@@ -58,6 +58,8 @@ class Model:
     _reaches: dict[int, Reach | None] = field(default_factory=dict)
     _needs: dict[str, tuple[Formula, ...]] = field(default_factory=dict)
     _parts: dict[tuple[int, str], Formula] = field(default_factory=dict)
+    _by_kind: dict[str, list[Reach]] = field(default_factory=dict)
+    _barring: dict[str, list[tuple[Rule, Formula]]] = field(default_factory=dict)
     _negations: dict[int, tuple[Formula, Formula]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,8 +91,11 @@ class Model:
         return self._reaches[key]
 
     def reaches(self, kind: str, without: Rule | None = None) -> list[Reach]:
-        found = (self.reach(rule) for rule in self.rules if rule.kind == kind and rule is not without)
-        return [one for one in found if one is not None]
+        if kind not in self._by_kind:
+            found = (self.reach(rule) for rule in self.rules if rule.kind == kind)
+            self._by_kind[kind] = [one for one in found if one is not None]
+        known = self._by_kind[kind]
+        return known if without is None else [one for one in known if one.rule is not without]
 
     def near(self, rule: Rule) -> Model:
         """The same with those rules alone that may apply where this one does: for questions within its reach.
@@ -161,8 +166,11 @@ class Model:
 
     def barring(self, kernel: str, without: Rule | None = None) -> list[tuple[Rule, Formula]]:
         """The quarantines that may apply to a kernel, and where."""
-        found = ((one.rule, self.part(one, kernel)) for one in self.reaches("quarantine", without))
-        return [(rule, formula) for rule, formula in found if formula != f.FALSE]
+        if kernel not in self._barring:
+            found = ((one.rule, self.part(one, kernel)) for one in self.reaches("quarantine"))
+            self._barring[kernel] = [(rule, formula) for rule, formula in found if formula != f.FALSE]
+        known = self._barring[kernel]
+        return known if without is None else [one for one in known if one[0] is not without]
 
     def feasible(self, kernel: str, without: Rule | None = None) -> Formula:
         barred = [self.negation(formula) for _, formula in self.barring(kernel, without)]
