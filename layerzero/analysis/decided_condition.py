@@ -55,9 +55,9 @@ def check(ground: Ground) -> Iterator[Answer]:
 def _ask(
     ground: Ground, spaces: list[Space], condition: Expression, reported: set[tuple[int, int, int]]
 ) -> Iterator[Answer]:
-    for part in _parts(condition):
+    for part in parts(condition):
         place = (id(part.span.source), part.span.start, part.span.end)
-        if place in reported or not ground.reports(part.span) or _not_asked(part):
+        if place in reported or not ground.reports(part.span) or not_asked(part):
             continue
         reported.add(place)
         always = _nowhere(spaces, part, Truths.NOT_TRUE)
@@ -77,19 +77,19 @@ def _ask(
         )
 
 
-def _parts(condition: Expression) -> Iterator[Expression]:
+def parts(condition: Expression) -> Iterator[Expression]:
     """The smallest conditions that `and`, `or` and `not` join."""
     match condition:
         case And(operands=operands) | Or(operands=operands):
             for operand in operands:
-                yield from _parts(operand)
+                yield from parts(operand)
         case Not(operand=operand):
-            yield from _parts(operand)
+            yield from parts(operand)
         case _:
             yield condition
 
 
-def _not_asked(part: Expression) -> bool:
+def not_asked(part: Expression) -> bool:
     """Presence is asked for safety's sake, arms and attributes are not the call's; a constant was written as one."""
     if isinstance(part, HasField | ArmIs | Constant):
         return True

@@ -23,9 +23,9 @@ from layerzero.regions.formula import Formula
 from layerzero.regions.region import Nowhere, Region, Witness
 from layerzero.regions.translate import TooComplexError
 
-STEPS = 6_000
-PIECES = 120
-GUESS = 1_500
+STEPS = 2_500
+PIECES = 80
+GUESS = 1_000
 """Splits of one look where a difference is likely."""
 
 

@@ -198,7 +198,7 @@ class Model:
 
     def _excusing(self, conditions: Iterable[Expression | None]) -> bool:
         """Whether a condition may be unknown only because of a package that is assumed."""
-        return self.environment.assume_packages and bool(_packages_of(conditions))
+        return self.environment.assume_packages and bool(packages_of(conditions))
 
     @cached_property
     def packages_read(self) -> frozenset[str]:
@@ -208,7 +208,7 @@ class Model:
         for kernel in self.kernels.values():
             found += [part for r in kernel.requirements for part in (r.condition, r.when)]
             found += [support.when for support in kernel.supports]
-        return _packages_of(found)
+        return packages_of(found)
 
     def available(self, kernel: Kernel) -> Formula:
         """Whether the packages of a kernel are installed, as a dimension that kernels with the same lines share."""
@@ -243,7 +243,7 @@ class Model:
 
     def _only_by_package(self, condition: Expression | None, attributes: object) -> Formula:
         """Where a condition is unknown, and known whatever the versions of the packages that are not given."""
-        names = sorted(_packages_of([condition]))
+        names = sorted(packages_of([condition]))
         unknown = self.space.where(condition, Truths.UNKNOWN, attributes)  # type: ignore[arg-type]
         found: list[Formula] = []
         for count in range(1, len(names) + 1):
@@ -272,7 +272,8 @@ class Model:
         return decide(asked, self.supposed(witness), scope, witness.given, witness.lookups.arms)
 
 
-def _packages_of(expressions: Iterable[Expression | None]) -> frozenset[str]:
+def packages_of(expressions: Iterable[Expression | None]) -> frozenset[str]:
+    """The packages whose versions these conditions read."""
     parts = (part for one in expressions if one is not None for part in walk(one))
     return frozenset(part.package for part in parts if isinstance(part, InstalledVersion))
 

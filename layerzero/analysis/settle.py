@@ -51,11 +51,14 @@ def outcome_of(proof: Proof) -> Outcome:
     return Outcome(proof.kernel, proof.degraded, None if proof.error is None else proof.error.code)
 
 
-def settle(model: Model, witness: Witness, proof: Proof, without: Rule | None = None) -> Settled:
+def settle(
+    model: Model, witness: Witness, proof: Proof, without: Rule | None = None, naming: str | None = None
+) -> Settled:
     """Why a context is decided as it is.
 
     Args:
         proof: the interpreter's, of the program with all rules but `without`.
+        naming: the name of a rule; whether it applied is the same in the whole piece as well.
 
     Raises:
         TooComplexError: the formulas and the interpreter do not agree, so nothing is claimed.
@@ -64,6 +67,8 @@ def settle(model: Model, witness: Witness, proof: Proof, without: Rule | None = 
     outcome = trial.decide()
     if outcome != outcome_of(proof):
         raise TooComplexError(f"the formulas say {outcome.text}, the interpreter {outcome_of(proof).text}")
+    if naming is not None:
+        trial.pin_applied(naming)
     return Settled(outcome, tuple(trial.pins.values()), tuple(trial.rules.values()))
 
 
@@ -121,6 +126,26 @@ class _Trial:
 
     def reaches(self, kind: str) -> list[Reach]:
         return self.model.reaches(kind, self.without)
+
+    def pin_applied(self, name: str) -> None:
+        """Whether the rule of this name applies, and is asked. Which stages ask is settled with the outcome, but for
+        orders: those hang on every candidate."""
+        for rule in self.model.rules:
+            one = self.model.reach(rule) if rule.name == name and rule is not self.without else None
+            if one is None:
+                continue
+            for _, formula in one.groups:
+                self.pin(formula)
+            if rule.kind == "order":
+                self.pin_everything()
+
+    def pin_everything(self) -> None:
+        for kind in ("allow", "deny", "order"):
+            for one in self.reaches(kind):
+                for _, formula in one.groups:
+                    self.pin(formula)
+        for kernel in self.model.kernels:
+            self.pin_feasible(kernel)
 
     # ------------------------------------------------------------ stages
 

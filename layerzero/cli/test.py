@@ -1,4 +1,7 @@
-"""Run the `test` blocks of policies: each `given` is decided, each `whenever` sampled and not yet proved.
+"""Run the `test` blocks of policies: each `given` is decided, each `whenever` proved, or refuted by a counterexample.
+
+A `whenever` that is too large to decide is sampled, and said to be. --coverage tells which rules of the policy applied
+in no test and which outcomes of their conditions were not met, each with a call that would.
 
 Every program in PATHS is loaded with its imports; a test that several programs reach counts once, unless it comes out
 differently. Exit code 1 where a claim does not hold."""
@@ -7,14 +10,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from layerzero.analysis.coverage import Coverage, coverage
+from layerzero.analysis.findings import shown
+from layerzero.analysis.ground import Ground
+from layerzero.analysis.proving import examined
 from layerzero.check import load, require
 from layerzero.check.loader import TEST_SUFFIX, Root
 from layerzero.check.program import Given, Program
+from layerzero.cli.budget import add_budget, spent
 from layerzero.cli.output import code_of, counted, print_findings, print_json, style
 from layerzero.cli.programs import (
     add_environment_options,
@@ -24,10 +32,11 @@ from layerzero.cli.programs import (
     catalogs,
     environment,
     roots,
+    today,
 )
-from layerzero.errors import ArgumentError, PolicyError
+from layerzero.errors import PolicyError
 from layerzero.resources import shipped
-from layerzero.semantics.claims import Broken, TestResult, run_tests
+from layerzero.semantics.claims import Broken, TestResult
 from layerzero.semantics.context import read_device
 from layerzero.semantics.decision_json import decision_json, values_json
 from layerzero.syntax.diagnostics import Diagnostic
@@ -35,24 +44,25 @@ from layerzero.syntax.diagnostics import Diagnostic
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_paths(parser, "the tests of the shipped policy")
-    parser.add_argument("--coverage", action="store_true", help="which rules and conditions the tests reach (not yet)")
+    parser.add_argument("--coverage", action="store_true", help="which rules and conditions the tests reach")
+    add_budget(parser)
     add_json(parser)
     add_program_options(parser)
     add_environment_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.coverage:
-        raise ArgumentError("`--coverage` is not built yet; run the tests without it")
+    over = spent(args.budget)
     results: list[tuple[Program, TestResult]] = []
     findings: list[Diagnostic] = []
     broken = 0
     for root in _roots(args):
         try:
-            results.extend(_results(args, root))
+            results.extend(_results(args, root, over))
         except PolicyError as error:  # the tests of the other programs still tell something
             broken += 1
             findings.extend(one for one in error.diagnostics if isinstance(one, Diagnostic) and one not in findings)
+    covered = list(_coverages(args, results)) if args.coverage else []
     results = _once(results)
     failed = [result for _, result in results if not result.passed]
     if findings:
@@ -63,9 +73,13 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.json:
         counts = {"passed": len(results) - len(failed), "failed": len(failed)}
-        print_json({"tests": [_plain(program, result) for program, result in results], **counts})
+        tests = [_plain(program, result) for program, result in results]
+        told = {"coverage": [_plain_coverage(name, one) for name, one in covered]} if args.coverage else {}
+        print_json({"tests": tests, **counts, **told})
     else:
         _print(results)
+        for name, one in covered:
+            print("\n".join(_coverage_lines(name, one)))
     return code_of(findings) or int(bool(failed))
 
 
@@ -76,12 +90,12 @@ def _roots(args: argparse.Namespace) -> list[Root]:
     return [Root((path,), path.parent) for path in sorted(folder.glob(f"*{TEST_SUFFIX}"))]
 
 
-def _results(args: argparse.Namespace, root: Root) -> Iterator[tuple[Program, TestResult]]:
+def _results(args: argparse.Namespace, root: Root, over: Callable[[], bool]) -> Iterator[tuple[Program, TestResult]]:
     program = require(load(root, prelude=not args.no_prelude, catalogs=catalogs(args)))
     if args.device is not None:
         program = _on_device(program, args.device)
-    for result in run_tests(program, environment(args, program)):
-        yield program, result
+    for test in program.tests:
+        yield program, examined(program, environment(args, program), test, over)
 
 
 def _on_device(program: Program, name: str) -> Program:
@@ -122,13 +136,60 @@ def _print(results: list[tuple[Program, TestResult]]) -> None:
         print("no tests found")
         return
     parts = [paint.bad(f"{failed} failed")] if failed else []
-    parts.append(paint.good(f"{len(results) - failed - len(sampled)} passed"))
+    proved = sum(result.proved for _, result in results)
+    parts.append(paint.good(f"{len(results) - failed - proved - len(sampled)} passed"))
+    if proved:
+        parts.append(paint.good(f"{proved} proved"))
     if sampled:
         parts.append(paint.warn(f"{len(sampled)} sampled, not proved ({sum(sampled)} contexts)"))
     print(f"{counted(len(results), 'test')}: {', '.join(parts)}")
     for _, result in results:
+        if result.undecided is not None:
+            print(f"  {result.test.span}: not decided: {result.undecided}")
+        if result.vacuous:
+            print(f"  {result.test.span}: its `whenever` is about no context")
         if result.passed and result.sampled == 0:
             print(f"  {result.test.span}: no context of its `whenever` was found, so nothing was tried")
+
+
+def _coverages(args: argparse.Namespace, results: list[tuple[Program, TestResult]]) -> Iterator[tuple[str, Coverage]]:
+    """The coverage of each program by its own tests."""
+    programs = {id(program): program for program, _ in results}
+    for key, program in programs.items():
+        proofs = [proof for other, result in results if id(other) == key for proof in result.proofs]
+        yield program.name or "without a name", coverage(Ground(program, today(args)), proofs)
+
+
+def _coverage_lines(name: str, found: Coverage) -> Iterator[str]:
+    rules = f"{found.rules_met} of {counted(found.rules, 'rule')}"
+    yield f"coverage of `{name}`: {rules}, {found.outcomes_met} of {counted(found.outcomes, 'outcome')} of conditions"
+    for gap in found.gaps:
+        yield f"  {gap.span}: {gap.text}"
+        if gap.where is not None and gap.kind == "rule":
+            yield f"    its region: {gap.where}"
+        if gap.example is not None:
+            yield f"    a test could give {shown(gap.example)}"
+
+
+def _plain_coverage(name: str, found: Coverage) -> dict[str, object]:
+    gaps = [
+        {
+            "kind": gap.kind,
+            "text": gap.text,
+            "at": str(gap.span),
+            "where": gap.where,
+            "example": None if gap.example is None else gap.example.context,
+        }
+        for gap in found.gaps
+    ]
+    return {
+        "policy": name,
+        "rules": found.rules,
+        "rules_met": found.rules_met,
+        "outcomes": found.outcomes,
+        "outcomes_met": found.outcomes_met,
+        "gaps": gaps,
+    }
 
 
 def _lines(program: Program, broken: Broken) -> Iterator[str]:
@@ -170,6 +231,7 @@ def _plain(program: Program, result: TestResult) -> dict[str, object]:
         "column": span.column,
         "verdict": result.verdict,
         "sampled": result.sampled,
+        "not_decided": result.undecided,
         "broken": [_plain_claim(program, broken) for broken in result.broken],
     }
 

@@ -1,4 +1,7 @@
-"""The `test` blocks of a program -> which claims hold. A `given` is decided; a `whenever` is sampled, not proved."""
+"""The `test` blocks of a program -> which claims hold. A `given` is decided; a `whenever` is sampled, not proved.
+
+Proofs of a `whenever` are made in layerzero/analysis/proving.py, which comes back here for what it cannot decide.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,11 @@ class Situation:
         )
 
     @property
+    def size(self) -> tuple[int, int]:
+        """How much a reader has to take in."""
+        return (len(self.values) + len(self.arms) + len(self.packages), len(str(self.context)))
+
+    @property
     def context(self) -> Json:
         """What `lz decide` would read: the operation and the values."""
         return {"operation": str(self.scope), **values_json(self.values)}
@@ -58,7 +66,10 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """`sampled` counts the contexts tried for a `whenever`, None for a `given`; `rules` applied in one of them."""
+    """`sampled` counts the contexts tried for a `whenever` that is not proved; `rules` applied in one of them.
+
+    `proofs` are the decisions that were looked at, and `undecided` says why a claim was neither proved nor refuted.
+    """
 
     __test__ = False
 
@@ -66,6 +77,10 @@ class TestResult:
     broken: tuple[Broken, ...]
     sampled: int | None
     rules: frozenset[str]
+    proofs: tuple[Proof, ...] = ()
+    proved: bool = False
+    undecided: str | None = None
+    vacuous: bool = False  # proved, for there is no context that the claim is about
 
     @property
     def passed(self) -> bool:
@@ -73,9 +88,11 @@ class TestResult:
 
     @property
     def verdict(self) -> str:
-        """`passed`, `failed`, or for a `whenever` without a counterexample `sampled, not proved`."""
+        """`passed`, `failed`, or for a `whenever` without a counterexample `proved` or `sampled, not proved`."""
         if self.broken:
             return "failed"
+        if self.proved:
+            return "proved"
         return "passed" if self.sampled is None else "sampled, not proved"
 
 
@@ -94,23 +111,23 @@ def run_test(
             drawn = sample(program, environment, whenever, samples, seed)
             situations = [Situation(whenever.scope, d.values, d.arms, d.packages, d.today) for d in drawn]
     rules: set[str] = set()
-    count = 0
+    proofs: list[Proof] = []
     broken: dict[int, Broken] = {}
     for situation in situations:
         proof = _decide(program, environment, situation)
-        count += 1
+        proofs.append(proof)
         rules.update(applied.rule.name for applied in proof.rules if applied.applied)
         for place, claim in enumerate(test.claims):
             if place not in broken and not holds(claim, proof):
                 broken[place] = Broken(claim, situation, proof)
     found = [broken[place] for place in sorted(broken)]
     if isinstance(test.subject, Whenever):
-        found = [_shrunk(program, environment, test.subject, one) for one in found]
-        return TestResult(test, tuple(found), count, frozenset(rules))
-    return TestResult(test, tuple(found), None, frozenset(rules))
+        found = [shrunk(program, environment, test.subject, one) for one in found]
+        return TestResult(test, tuple(found), len(proofs), frozenset(rules), tuple(proofs))
+    return TestResult(test, tuple(found), None, frozenset(rules), tuple(proofs))
 
 
-def _shrunk(program: Program, environment: Environment, whenever: Whenever, broken: Broken) -> Broken:
+def shrunk(program: Program, environment: Environment, whenever: Whenever, broken: Broken) -> Broken:
     """The counterexample without the values, arms and packages that it does not need, as readers want it."""
     situation = broken.situation
     for name in [*situation.values, *situation.arms, *situation.packages]:
