@@ -21,7 +21,7 @@ from typing import Protocol
 
 from layerzero.check.expressions import Value
 from layerzero.check.program import Layer
-from layerzero.errors import PolicyError
+from layerzero.errors import ArgumentError, PolicyError
 from layerzero.runtime.ambient import INSIDE
 from layerzero.runtime.building import Builder, InProcess, Loaded, Material
 from layerzero.runtime.failures import Failure, WatchStatus
@@ -173,6 +173,9 @@ class Engine:
     @contextmanager
     def using(self, policy: Policy) -> Iterator[None]:
         """Decide by another policy in this thread or task; the rules of run-time calls stay on top of it."""
+        if not isinstance(policy, Policy):
+            given = f"{policy!r}: load it with `lz.Policy.load`" if isinstance(policy, str | Path) else repr(policy)
+            raise ArgumentError(f"argument `policy`: wanted a Policy, given {given}")
         self._of_policy(policy)  # compiled before the first call, errors here
         token = self._using.set(policy)
         unpinned = self._pinned.set(None)

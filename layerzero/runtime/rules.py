@@ -5,9 +5,11 @@ The text stands at the caller's file and line, so a trace leads back to the call
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from types import FrameType, TracebackType
 
 from layerzero.errors import ArgumentError
@@ -16,15 +18,20 @@ from layerzero.runtime.engine import Engine
 from layerzero.syntax.source import Source
 
 
+_PATTERN = re.compile(r"[\w.*`]+|\{[\w.*`]+(, *[\w.*`]+)*\}", re.ASCII)
+_OPERATIONS = re.compile(r"[\w.`]+(, *[\w.`]+)*", re.ASCII)
+
+
 class RuntimeRules:
-    """The run-time rules of one engine."""
+    """The run-time rules of one engine. What callers pass becomes a part of a rule's text, so it is looked at first: a
+    name that came with a request adds no clause and no rule."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def lock(self, operation: str, kernel: str) -> None:
         """Serve an operation or view with a kernel (a pattern) and nothing else; replaces an earlier lock of it."""
-        text = f"lock {kernel} for {operation}"
+        text = f"lock {_pattern(kernel)} for {_operations(operation)}"
         self._replace(lambda source: not _locks(source, operation), text)
 
     def unlock(self, operation: str) -> None:
@@ -36,17 +43,22 @@ class RuntimeRules:
         self._remove(lambda source: _locks(source, operation), f"no lock of `{operation}` is in force")
 
     def prefer(self, kernel: str, priority: int | float = 100, operation: str | None = None) -> None:
-        """Multiply the score of kernels by 1 + priority / 100."""
-        if not priority >= -100:  # NaN is not
+        """Multiply the score of kernels by 1 + priority / 100; replaces an earlier preference for the same kernels in
+        the same operation."""
+        if not isinstance(priority, (int, float)) or not -100 <= priority < inf:  # NaN is not
             raise ArgumentError(f"argument `priority`: wanted a number of at least -100, given {priority!r}")
-        scope = f" for {operation}" if operation else ""
-        head = f"boost {kernel} by "
-        text = f"{head}{1 + priority / 100!r}{scope}"
-        self._replace(lambda source: not source.text.strip().startswith(head), text)
+        head = f"boost {_pattern(kernel)} by "
+        scope = "" if operation is None else f" for {_operations(operation)}"
+
+        def same(source: Source) -> bool:
+            text = source.text.strip()
+            return text.startswith(head) and text.partition(" for ")[2] == scope.removeprefix(" for ")
+
+        self._replace(lambda source: not same(source), f"{head}{1 + priority / 100!r}{scope}")
 
     def disabled(self, kernel: str) -> Disabled:
         """Quarantine kernels from here on; as a context manager, until its block ends."""
-        source = self._add(f"quarantine {kernel}")
+        source = self._add(f"quarantine {_pattern(kernel)}")
         return Disabled(self, kernel, source)
 
     def enable(self, kernel: str) -> None:
@@ -102,6 +114,21 @@ class Disabled:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._rules.take_back(self._source)
+
+
+def _pattern(kernel: str) -> str:
+    if isinstance(kernel, str) and _PATTERN.fullmatch(kernel):
+        return kernel
+    wanted = "the id of a kernel, a backend, or a glob or set of them"
+    raise ArgumentError(f'argument `kernel`: wanted {wanted}, as in "flashinfer.*", given {kernel!r}')
+
+
+def _operations(operation: str) -> str:
+    if isinstance(operation, str) and _OPERATIONS.fullmatch(operation):
+        return operation
+    raise ArgumentError(
+        f'argument `operation`: wanted an operation or view, as in "attention.decode", given {operation!r}'
+    )
 
 
 def _locks(source: Source, operation: str) -> bool:

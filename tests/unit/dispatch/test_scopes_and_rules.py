@@ -227,6 +227,11 @@ def test_a_rule_that_a_scoped_policy_cannot_have_is_refused_and_fails_nobody_els
     assert bench.call() == "fast.one"
 
 
+def test_only_a_policy_can_be_scoped(bench: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"`policy`.*lz\.Policy\.load"), bench.engine.using("next.lzp"):
+        pass
+
+
 def test_rules_of_calls_stand_on_top_of_a_scoped_policy(bench: Any) -> None:
     rules = RuntimeRules(bench.engine)
     rules.lock("work", "spare.one")
@@ -278,6 +283,16 @@ def test_prefer_boosts_and_a_later_preference_replaces_it(bench: Any) -> None:
     assert bench.call() == "fast.one"
 
 
+def test_preferences_of_different_operations_stand_beside_each_other(bench: Any) -> None:
+    bench.configure("extend work { view small when size < 100  view large when size >= 100 }")
+    rules = RuntimeRules(bench.engine)
+    rules.prefer("fast.two", priority=100, operation="work.small")
+    rules.prefer("fast.two", priority=50, operation="work.large")
+    rules.prefer("fast.two", priority=200, operation="work.small")
+    assert bench.dispatcher.decide(*bench.asked(1)).score == 240.0
+    assert bench.dispatcher.decide(*bench.asked(100)).score == 120.0
+
+
 def test_disabled_is_undone_by_its_block_and_by_enable(bench: Any) -> None:
     rules = RuntimeRules(bench.engine)
     with rules.disabled("fast.one"):
@@ -308,6 +323,14 @@ def test_the_end_of_one_block_leaves_anothers_rule(bench: Any) -> None:
         (lambda rules: rules.enable("fast.one"), ArgumentError, "not disabled"),
         (lambda rules: rules.prefer("fast.one", priority=-101), ArgumentError, "priority"),
         (lambda rules: rules.prefer("fast.one", priority=float("nan")), ArgumentError, "priority"),
+        (lambda rules: rules.prefer("fast.one", priority=float("inf")), ArgumentError, "priority"),
+        (lambda rules: rules.prefer("fast.one", priority="high"), ArgumentError, "priority"),
+        (lambda rules: rules.prefer("fast.one by 3 for work", priority=1), ArgumentError, "`kernel`"),
+        (lambda rules: rules.lock("work", ""), ArgumentError, "`kernel`"),
+        (lambda rules: rules.lock("work when size > 3", "fast.two"), ArgumentError, "`operation`"),
+        (lambda rules: rules.lock("work", "fast.two\ndeny *"), ArgumentError, "`kernel`"),
+        (lambda rules: rules.disabled("fast.two until 2020-01-01"), ArgumentError, "`kernel`"),
+        (lambda rules: rules.disabled(None), ArgumentError, "`kernel`"),
     ],
 )
 def test_a_wrong_call_changes_nothing(bench: Any, wrong: Any, error: type[Exception], message: str) -> None:
