@@ -34,6 +34,10 @@ class NoKernelError(LayerZeroError):
         super().__init__(message)
         self.decision = decision
 
+    def __reduce__(self) -> tuple[type[NoKernelError], tuple[str]]:
+        """To another process goes the message, which holds the trace; a decision stays with its snapshot."""
+        return type(self), (str(self),)
+
 
 class MissingDependencyError(LayerZeroError, ImportError):
     """An optional package is needed for this call; the message names the extra that brings it."""

@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
         gc.set_threshold(200_000, 20, 20)  # a short process that builds large trees gains a tenth
+    _stand_in_for_closed_streams()
     _accept_any_text()
     with redirect_stdout(cast(TextIO, Shown(sys.stdout))), redirect_stderr(cast(TextIO, Shown(sys.stderr))):
         return _guarded(words)
@@ -163,6 +164,13 @@ def _say(words: list[str], message: str) -> int:
     command = next((word for word in words if not word.startswith("-")), "")
     print(f"{f'lz {command}'.strip()}: {style(sys.stderr).bad('error')}: {message}", file=sys.stderr)
     return 2
+
+
+def _stand_in_for_closed_streams() -> None:
+    """A service manager may have started us without them: nothing comes in, and what is printed goes nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 as long as the process
 
 
 def _accept_any_text() -> None:

@@ -214,7 +214,8 @@ def _read_mask(
         context["mask_kind"] = "bool"
         return spread
     if not mask.is_floating_point() or mask.dtype not in (q.dtype, torch.float32):
-        raise error("attn_mask", f"dtype torch.bool (true attends), {q.dtype} or torch.float32 (added)", mask.dtype)
+        added = "torch.float32" if q.dtype == torch.float32 else f"{q.dtype} or torch.float32"
+        raise error("attn_mask", f"dtype torch.bool (true attends) or {added} (added)", mask.dtype)
     context["mask_kind"] = "additive"
     context["mask_dtype"] = dtype_name("attn_mask", mask, (dtype, "fp32"))
     context["mask_requires_grad"] = _asks_gradient(mask)

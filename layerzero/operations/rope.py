@@ -51,7 +51,9 @@ def read(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Call
             f"a width of 1..{head_dim // 2} (a column per pair) or of an even head_dim (here {head_dim})",
             shape(cos),
         )
-    wanted = [(q_len, width)] if x.ndim == 3 else [(q_len, width), (batch, q_len, width), (1, q_len, width)]
+    wanted: list[tuple[int, ...]] = [(q_len, width)]
+    if x.ndim == 4:
+        wanted += [(one, q_len, width) for one in dict.fromkeys((batch, 1))]
     check_shape("cos", cos, *wanted, why=f", a row for each of the {q_len} positions of `x`")
     check_shape("sin", sin, tuple(cos.shape), why=", that of `cos`")
     for name, table in (("cos", cos), ("sin", sin)):

@@ -17,7 +17,6 @@ from layerzero.runtime.building import Material
 from layerzero.runtime.engine import Engine
 from layerzero.syntax.source import Source
 
-
 _PATTERN = re.compile(r"[\w.*`]+|\{[\w.*`]+(, *[\w.*`]+)*\}", re.ASCII)
 _OPERATIONS = re.compile(r"[\w.`]+(, *[\w.`]+)*", re.ASCII)
 

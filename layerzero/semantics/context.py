@@ -168,11 +168,17 @@ def _shown(raw: object) -> str:
     return f"{text[:80]} ({kind or type(raw).__name__})"
 
 
+_LISTED = 12
+
+
 def _hint(word: str, known: list[str]) -> str:
     near = suggest(word, sorted(set(known)))
     if near:
         return "; did you mean " + " or ".join(f"`{name}`" for name in near) + "?"
-    return "; known: " + ", ".join(f"`{name}`" for name in sorted(known)[:12]) if known else ""
+    if not known:
+        return ""
+    listed = ", ".join(f"`{name}`" for name in sorted(known)[:_LISTED])
+    return f"; known: {listed}" + (f" and {len(known) - _LISTED} more" if len(known) > _LISTED else "")
 
 
 # ---------------------------------------------------------------- completing

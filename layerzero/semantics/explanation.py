@@ -70,8 +70,9 @@ def why_not(program: Program, proof: Proof, kernel: str) -> Branch:
         UnknownNameError: the kernel is not one of the operation's.
     """
     if kernel not in proof.verdicts:
-        near = suggest(kernel, sorted(proof.verdicts))
-        hint = f"; did you mean `{near[0]}`?" if near else ""
+        of_backend = sorted(name for name in proof.verdicts if name.startswith(f"{kernel}."))
+        near = of_backend or suggest(kernel, sorted(proof.verdicts))[:1]
+        hint = f"; did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else ""
         raise UnknownNameError(f"`{kernel}` is not a kernel of `{proof.scope.operation}`{hint}")
     return _kernel(program, proof, proof.verdicts[kernel])
 

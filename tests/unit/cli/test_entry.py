@@ -63,6 +63,17 @@ def test_a_closed_pipe_ends_quietly(root: Path) -> None:
     assert done.returncode in (0, entry.CLOSED)
 
 
+def test_closed_streams_change_nothing_but_what_is_read(root: Path) -> None:
+    for command, code in (
+        ("check --fast >&-", 0),
+        ("check --fast nowhere.lzp >&- 2>&-", 2),
+        ("decide --contexts - <&-", 0),
+    ):
+        script = f"{sys.executable} -m layerzero {command}"
+        done = subprocess.run(["bash", "-c", script], cwd=root, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 def test_decide_answers_each_line_before_the_next_comes(root: Path) -> None:
     with subprocess.Popen(lz(*DECIDES), cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -347,3 +348,12 @@ def test_no_kernel_carries_the_decision(bench: Any) -> None:
     with pytest.raises(NoKernelError, match="denied") as caught:
         bench.call()
     assert caught.value.decision.kernel is None
+
+
+def test_no_kernel_goes_to_another_process_with_its_trace(bench: Any) -> None:
+    bench.configure("deny *")
+    with pytest.raises(NoKernelError) as caught:
+        bench.call()
+    arrived = pickle.loads(pickle.dumps(caught.value))
+    assert type(arrived) is NoKernelError
+    assert "denied" in str(arrived) and str(arrived) == str(caught.value)

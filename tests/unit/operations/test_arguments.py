@@ -84,6 +84,13 @@ WRONG: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: layer_norm.read(X, torch.ones(8), torch.ones(8).half()), "bias", "float32", "float16"),
     (lambda: group_norm.read(Q, 2), "num_groups", "3 channels", "2"),
     (lambda: group_norm.read(X[0], 2), "x", "[batch, channels, ...]", "[8]"),
+    (
+        lambda: attention.read(Q, K, K, attn_mask=torch.ones(3, 5).int()),
+        "attn_mask",
+        "attends) or torch.float32",
+        "int32",
+    ),
+    (lambda: rope.read(Q[:1], torch.ones(7, 4), torch.ones(7, 4)), "cos", "[3, 4] or [1, 3, 4], a row", "[7, 4]"),
     (lambda: rope.read(Q, torch.ones(3, 5), torch.ones(3, 5)), "cos", "1..4", "[3, 5]"),
     (lambda: rope.read(Q, torch.ones(7, 4), torch.ones(7, 4)), "cos", "3 positions", "[7, 4]"),
     (lambda: rope.read(Q, torch.ones(3, 4), torch.ones(3, 3)), "sin", "[3, 4]", "[3, 3]"),
