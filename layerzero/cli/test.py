@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         told = {"coverage": [_plain_coverage(name, one) for name, one in covered]} if args.coverage else {}
         print_json({"tests": tests, **counts, **told})
     else:
-        _print(results)
+        _print(results, nothing="no tests ran" if findings else "no tests found")
         for name, one in covered:
             print("\n".join(_coverage_lines(name, one)))
     return code_of(findings) or int(bool(failed))
@@ -122,7 +122,7 @@ def _once(results: Iterable[tuple[Program, TestResult]]) -> list[tuple[Program, 
 # ---------------------------------------------------------------- printing
 
 
-def _print(results: list[tuple[Program, TestResult]]) -> None:
+def _print(results: list[tuple[Program, TestResult]], nothing: str) -> None:
     paint = style()
     for program, result in results:
         if not result.passed:
@@ -133,7 +133,7 @@ def _print(results: list[tuple[Program, TestResult]]) -> None:
     sampled = [result.sampled for _, result in results if result.passed and result.sampled is not None]
     failed = sum(not result.passed for _, result in results)
     if not results:
-        print("no tests found")
+        print(nothing)
         return
     parts = [paint.bad(f"{failed} failed")] if failed else []
     proved = sum(result.proved for _, result in results)

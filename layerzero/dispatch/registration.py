@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from layerzero.backends.machine import Adapter, ThisMachine
-from layerzero.errors import PolicyError
+from layerzero.errors import ArgumentError, PolicyError
 from layerzero.runtime.building import Material
 from layerzero.runtime.engine import Engine
 from layerzero.syntax import nodes
@@ -17,8 +17,11 @@ def register(engine: Engine, machine: ThisMachine, function: Adapter, catalog: s
     """Declare the kernel and publish it; returns its id.
 
     Raises:
+        ArgumentError: It is no function.
         PolicyError: The text has errors, or does not declare exactly one kernel.
     """
+    if not callable(function):
+        raise ArgumentError(f"argument `function`: wanted a function, given {function!r}")
     source = Source(f"<kernel {getattr(function, '__name__', 'registered')}>", catalog)
     file, _ = parse_cached(source)
     kernels = [] if file is None else [one.name.text for one in file.statements if isinstance(one, nodes.Kernel)]

@@ -13,6 +13,7 @@ from layerzero import native
 from layerzero.check import load, load_text, require
 from layerzero.check.expressions import Value
 from layerzero.check.program import Program, Scope
+from layerzero.errors import ArgumentError, ContextError
 from layerzero.runtime.building import Material
 from layerzero.runtime.decision import Decision
 from layerzero.runtime.snapshot import Snapshot
@@ -110,6 +111,8 @@ class Policy:
         today: date | None = None,
     ) -> Policy:
         """The policy in a string. Arguments and errors as for `load`; a text cannot import files."""
+        if not isinstance(text, str):
+            raise ArgumentError(f"argument `text`: wanted the text of a policy, given {type(text).__name__}")
         checked = load_text(text, name=name, prelude=prelude, catalogs=_catalogs(catalogs))
         program = require(checked)
         where = environment or offline_environment(today)
@@ -184,6 +187,8 @@ class Policy:
 
 def _decide(snapshot: Snapshot, context: Mapping[str, Any] | Prepared) -> Decision:
     if isinstance(context, Prepared):
+        if context.scope.operation not in snapshot.program.operations:
+            raise ContextError(f"the context was prepared by another policy, with an operation `{context.scope}`")
         return snapshot.decide(context.scope, context.values, context.arms)
     return snapshot.decide(*read_context(snapshot.program, context))
 

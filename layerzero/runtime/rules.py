@@ -44,8 +44,7 @@ class RuntimeRules:
     def prefer(self, kernel: str, priority: int | float = 100, operation: str | None = None) -> None:
         """Multiply the score of kernels by 1 + priority / 100; replaces an earlier preference for the same kernels in
         the same operation."""
-        if not isinstance(priority, (int, float)) or not -100 <= priority < inf:  # NaN is not
-            raise ArgumentError(f"argument `priority`: wanted a number of at least -100, given {priority!r}")
+        factor = _factor(priority)
         head = f"boost {_pattern(kernel)} by "
         scope = "" if operation is None else f" for {_operations(operation)}"
 
@@ -53,7 +52,7 @@ class RuntimeRules:
             text = source.text.strip()
             return text.startswith(head) and text.partition(" for ")[2] == scope.removeprefix(" for ")
 
-        self._replace(lambda source: not same(source), f"{head}{1 + priority / 100!r}{scope}")
+        self._replace(lambda source: not same(source), f"{head}{factor!r}{scope}")
 
     def disabled(self, kernel: str) -> Disabled:
         """Quarantine kernels from here on; as a context manager, until its block ends."""
@@ -115,14 +114,20 @@ class Disabled:
         self._rules.take_back(self._source)
 
 
-def _pattern(kernel: str) -> str:
+def _factor(priority: object) -> float:
+    if isinstance(priority, int | float) and -100 <= priority < inf:  # NaN is not
+        return 1 + priority / 100
+    raise ArgumentError(f"argument `priority`: wanted a number of at least -100, given {priority!r}")
+
+
+def _pattern(kernel: object) -> str:
     if isinstance(kernel, str) and _PATTERN.fullmatch(kernel):
         return kernel
     wanted = "the id of a kernel, a backend, or a glob or set of them"
     raise ArgumentError(f'argument `kernel`: wanted {wanted}, as in "flashinfer.*", given {kernel!r}')
 
 
-def _operations(operation: str) -> str:
+def _operations(operation: object) -> str:
     if isinstance(operation, str) and _OPERATIONS.fullmatch(operation):
         return operation
     raise ArgumentError(

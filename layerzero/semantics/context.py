@@ -41,6 +41,8 @@ def read_context(
         ContextError: an unknown operation, key or device, a value of the wrong type or outside its field's range,
             or a field and its alias with two values.
     """
+    if not isinstance(mapping, Mapping):
+        raise ContextError(f"a context is a mapping of fields to values, got {type(mapping).__name__}")
     scope = read_scope(program, mapping.get("operation"))
     values: dict[str, Value] = {}
     spelt: dict[str, str] = {}

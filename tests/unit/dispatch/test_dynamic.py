@@ -133,6 +133,11 @@ def test_a_registered_kernel_is_declared_by_one_good_text() -> None:
         registry.register(my_silu, CATALOG)
 
 
+def test_only_a_function_becomes_a_kernel() -> None:
+    with pytest.raises(lz.ArgumentError, match="`function`: wanted a function, given 5"):
+        lz.register_kernel(5, catalog=CATALOG)  # type: ignore[arg-type]
+
+
 def test_a_broken_policy_is_refused_and_leaves_the_one_before(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         create_dynamic_dispatcher(policy=tmp_path / "none.yaml")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from layerzero import native
-from layerzero.errors import ContextError
+from layerzero.errors import ArgumentError, ContextError
 from layerzero.runtime.policy import Policy, Prepared
 
 DECODE = {
@@ -61,6 +62,23 @@ def test_a_context_that_another_policy_prepared_is_decided_anew(policy: Policy) 
     assert policy.decide(prepared).kernel != "torch.sdpa_math"
     assert other.decide(prepared).kernel == "torch.sdpa_math"
     assert other.decide(prepared).policy.name == "other"
+
+
+def test_a_policy_without_the_operation_refuses_a_prepared_context(policy: Policy) -> None:
+    other = Policy.from_text('policy "other" standalone')
+    with pytest.raises(ContextError, match="attention.decode"):
+        other.decide(policy.prepare(DECODE))
+
+
+@pytest.mark.parametrize("wrong", [None, [DECODE], "attention"])
+def test_what_is_no_mapping_is_no_context(policy: Policy, wrong: Any) -> None:
+    with pytest.raises(ContextError, match=r"a mapping of fields to values, got (None|list|str)"):
+        policy.decide(wrong)
+
+
+def test_a_policy_is_made_of_text() -> None:
+    with pytest.raises(ArgumentError, match="`text`.*bytes"):
+        Policy.from_text(b"deny *")  # type: ignore[arg-type]
 
 
 def test_arms_are_those_of_the_prepared_context(policy: Policy) -> None:
