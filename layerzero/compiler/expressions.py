@@ -14,7 +14,7 @@ from typing import Any
 from packaging.version import Version
 
 from layerzero.compiler.terms import FALSE, MAX_INT, MIN_INT, TRUE, UNKNOWN, Id, Pool
-from layerzero.semantics.glob import compile_glob
+from layerzero.syntax.glob import compile_glob
 
 LONGEST = 240
 """Characters of an expression before it moves into a local."""

@@ -14,8 +14,8 @@ from layerzero.compiler.flatten import flatten
 from layerzero.compiler.form import OperationForm
 from layerzero.compiler.lower import Lowered
 from layerzero.compiler.slices import Each, at_once
-from layerzero.semantics.glob import compile_glob
 from layerzero.semantics.proof import Outcome
+from layerzero.syntax.glob import compile_glob
 
 
 def native_function(form: OperationForm, each: Each = at_once) -> Any:

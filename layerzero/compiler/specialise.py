@@ -34,7 +34,7 @@ from layerzero.check.expressions import (
 )
 from layerzero.compiler.terms import Id, Pool
 from layerzero.compiler.versions import AnyVersion, Between
-from layerzero.semantics.glob import like
+from layerzero.syntax.glob import like
 
 Coin = tuple[str, Id, Id]
 """A comparison by operator and sides."""

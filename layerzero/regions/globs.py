@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from layerzero.regions.translate import TooComplexError
-from layerzero.semantics.glob import like
+from layerzero.syntax.glob import like
 
 MAX_STATES = 20_000
 _READABLE = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -_./"

@@ -27,8 +27,8 @@ from layerzero.check.expressions import (
 )
 from layerzero.regions.sets import ABSENT, BROKEN, Marker, Members, ValueSet, everything_of
 from layerzero.semantics.evaluate import Lookups, evaluate
-from layerzero.semantics.glob import like
 from layerzero.semantics.values import readable
+from layerzero.syntax.glob import like
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ from layerzero.regions.terms import (
 )
 from layerzero.semantics import values as rules
 from layerzero.semantics.evaluate import Lookups, evaluate
-from layerzero.semantics.glob import like
+from layerzero.syntax.glob import like
 
 MAX_CASES = 256
 """Combinations of the conditionals within one comparison; past it the answer is "too complex"."""

@@ -33,8 +33,8 @@ from layerzero.check.expressions import (
     walk,
 )
 from layerzero.semantics import values as rules
-from layerzero.semantics.glob import like
 from layerzero.semantics.values import UNKNOWN, Result, Truth, Unknown
+from layerzero.syntax.glob import like
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any
 from layerzero.syntax import nodes as n
 from layerzero.syntax.automaton import BLANKS, Several, Token, TooLargeError
 from layerzero.syntax.diagnostics import Diagnostic, Label
+from layerzero.syntax.glob import GlobError, check_glob
 from layerzero.syntax.limits import INT_MAX, MAX_NESTING, MAX_NODES
 from layerzero.syntax.source import Source, Span
 
@@ -133,14 +134,11 @@ class Builder:
         return n.Text(value, span=span)
 
     def pattern_text(self, text: n.Text) -> n.Text:
-        """A glob: every `[` must be closed."""
-        if (at := unclosed_bracket(text.value)) is not None:
-            self.error(
-                "LZ101",
-                f"the `[` at character {at + 1} of the pattern is never closed",
-                text.span,
-                "write `\\\\[` for the character itself",
-            )
+        """A glob: every `[` is closed, its ranges run forwards."""
+        try:
+            check_glob(text.value)
+        except GlobError as error:
+            self.error("LZ101", str(error), text.span, "write `\\\\[` for a `[` that stands for itself")
         return text
 
     def percentage(self, token: Token, span: Span) -> n.Percentage:
@@ -289,35 +287,6 @@ class Builder:
         items = parts[-1]
         assert isinstance(items, _Clause)
         return n.Membership(parts[0], items.value, len(parts) == 4, items.kind == "braces", span=span)
-
-
-def unclosed_bracket(pattern: str) -> int | None:
-    """Where a `[` of a glob begins that no `]` closes; a `]` directly after `[` or `[!` is a member."""
-    at = 0
-    while at < len(pattern):
-        if pattern[at] == "\\":
-            at += 2
-            continue
-        if pattern[at] == "[":
-            first = at + 2 if pattern[at + 1 : at + 2] == "!" else at + 1
-            end = _bracket_end(pattern, first)
-            if end is None:
-                return at
-            at = end
-        at += 1
-    return None
-
-
-def _bracket_end(pattern: str, first: int) -> int | None:
-    at = first
-    while at < len(pattern):
-        if pattern[at] == "\\":
-            at += 2
-            continue
-        if pattern[at] == "]" and at > first:
-            return at
-        at += 1
-    return None
 
 
 def _is_number(literal: n.Literal) -> bool:

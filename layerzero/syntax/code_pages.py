@@ -51,7 +51,7 @@ PAGES: dict[str, Page] = {
         "Integers have 64 bits, no leading zero, `_` between digits and the suffixes `Ki`, `Mi`, `Gi`; decimals "
         "have digits "
         "on both sides of the point; strings have JSON escapes; dates are days of the calendar; a `[` in a glob "
-        "is closed.",
+        "is closed, and its ranges run forwards.",
         "define small = 1.",
         "define small = 1.0",
     ),

@@ -48,7 +48,7 @@ def parse_cached(source: Source) -> tuple[nodes.File | None, list[Diagnostic]]:
 def _language() -> bytes:
     """Names the grammar and the classes that trees are made of."""
     shape = "\n".join(f"{item.__name__} {names}" for item, names in zip(_CLASSES, _FIELDS, strict=True))
-    return f"trees/1\0{tables.grammar_digest()}\0{shape}".encode()
+    return f"trees/2\0{tables.grammar_digest()}\0{shape}".encode()
 
 
 def _digest(text: str) -> str:

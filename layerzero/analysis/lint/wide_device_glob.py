@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from layerzero.analysis.lint.subject import Subject
 from layerzero.check.expressions import FieldValue, Like, walk
 from layerzero.check.program import Program
-from layerzero.semantics.glob import like
 from layerzero.syntax.diagnostics import Diagnostic
+from layerzero.syntax.glob import like
 from layerzero.syntax.source import Span
 
 _FIELD = "device_name"

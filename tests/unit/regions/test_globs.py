@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from layerzero.regions.globs import example, literally, tokens
-from layerzero.semantics.glob import like
+from layerzero.syntax.glob import like
 
 patterns = st.lists(st.sampled_from(["a", "b", "*", "?", "[ab]", "[!a]", "[a-c]", "\\*", "H1"]), max_size=5).map(
     "".join

@@ -9,7 +9,6 @@ import time
 import pytest
 from packaging.version import Version
 
-from layerzero.semantics.glob import GlobError, compile_glob, like
 from layerzero.semantics.values import (
     UNKNOWN,
     arithmetic,
@@ -21,6 +20,7 @@ from layerzero.semantics.values import (
     negative,
     within,
 )
+from layerzero.syntax.glob import GlobError, compile_glob, like
 
 BIG = 2**63 - 1
 
