@@ -44,6 +44,14 @@ class Report:
     def failed(self) -> bool:
         return any(finding.severity == "error" for finding in self._findings.values())
 
+    def failed_within(self, span: Span) -> bool:
+        """Whether an error lies in a stretch of text: what is missing there may be what could not be read."""
+        name = span.source.name
+        return any(
+            found.severity == "error" and found.span.source.name == name and span.start <= found.span.start < span.end
+            for found in self._findings.values()
+        )
+
     @property
     def ordered(self) -> tuple[Diagnostic, ...]:
         return tuple(sorted(self._findings.values(), key=lambda f: (f.span.source.name, f.span.start, f.code)))

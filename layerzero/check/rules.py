@@ -131,7 +131,7 @@ def build_experiments(names: Names) -> dict[str, Experiment]:
                 names.report.add("LZ210", f"arm `{arm.name.text}` stands twice", arm.name.span)
             arms.setdefault(arm.name.text, Arm(arm.name.text, arm.share.buckets))
         total = sum(arm.share.buckets for arm in node.arms)
-        if total != BUCKETS:
+        if total != BUCKETS and not names.report.failed_within(node.span):
             message = f"the arms of `{name}` sum to {total / 100:g} %, not 100 %"
             names.report.add("LZ307", message, node.name.span)
         if node.share is not None:
@@ -213,7 +213,7 @@ def build_tests(names: Names, inference: Inference, bundles: dict[str, Bundle], 
             else _whenever(names, inference, node.subject)
         )
         claims = [_claim(names, expect, known) for expect in node.expectations]
-        if not claims:
+        if not claims and not names.report.failed_within(node.span):
             names.report.add("LZ212", f'test "{node.name.value}" expects nothing', node.name.span)
         if subject is not None:
             tests.append(Test(node.name.value, subject, tuple(c for c in claims if c is not None), span=node.name.span))
