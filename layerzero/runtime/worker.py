@@ -305,8 +305,11 @@ class Worker:
         return WorkerLostError(f"the worker process ended {how} while it worked on the policy", again=True)
 
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
+        if self._process is not None:
+            if self._process.poll() is None:
+                return self._process
+            self._overdue = False
+            self._lost(self._process)  # it ended between two requests, which counts as well
         if len(self._deaths) == self.limits.deaths and time.monotonic() - self._deaths[0] < 60:
             message = f"the worker process died {self.limits.deaths} times within a minute; it is not started again yet"
             raise WorkerLostError(message, again=False)

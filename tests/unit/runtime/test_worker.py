@@ -82,6 +82,22 @@ def test_after_some_deaths_a_policy_in_force_is_compiled_here(caplog: pytest.Log
         worker.close()
 
 
+def test_a_death_between_two_requests_counts() -> None:
+    worker = Worker(Limits(deaths=1))
+    engine = Engine(ThisMachine(lambda: [{"device": "cpu"}]), builder=worker)
+    try:
+        engine.configure(material(""))
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        while worker.pid is not None:  # until the system says so
+            time.sleep(0.01)
+        with pytest.raises(RefusedError, match="died 1 times within a minute"):
+            engine.configure(material("deny k.a for o\n"))
+    finally:
+        engine.close()
+        worker.close()
+
+
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
