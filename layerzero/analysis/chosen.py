@@ -16,7 +16,7 @@ from layerzero.regions import formula as f
 from layerzero.regions.formula import Formula
 from layerzero.regions.translate import TooComplexError
 
-MAX_BOOSTS = 8
+MAX_BOOSTS = 12
 """Boosts of two kernels whose every combination is looked at."""
 
 Factors = list[tuple[float, Formula]]

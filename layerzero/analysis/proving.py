@@ -179,14 +179,17 @@ def _suspects(model: Model, claim: Claim) -> Iterator[Formula]:
 
 
 def _may_come_out(model: Model, kernel: str) -> Formula:
+    """Where a kernel may be chosen: by a lock on it, as a candidate, or as a fallback."""
     every = Chosen(model)
-    feasible = every.feasible(kernel)
-    try:
-        options = [every.may_be_first(kernel), f.all_of([every.locked, feasible])]
-    except TooComplexError:
-        return feasible
+    feasible, candidate = every.feasible(kernel), every.candidate(kernel)
+    locks = [model.part(one, kernel) for one in model.reaches("lock") if kernel in one.kernels]
+    options = [f.all_of([feasible, f.any_of(locks)]), f.all_of([every.locked, candidate])]
     if kernel in model.operation.fallback:
-        options.append(f.all_of([feasible, f.negation(every.allowed(kernel))]))
+        options.append(f.all_of([feasible, f.any_of([every.locked, f.negation(every.allowed(kernel))])]))
+    try:
+        options.append(every.may_be_first(kernel))
+    except TooComplexError:
+        options.append(candidate)
     return f.any_of(options)
 
 
