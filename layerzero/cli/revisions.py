@@ -42,7 +42,10 @@ def _sources(shown: str, revision: str, inside: str) -> list[Source]:
         where = ["--", folder] if folder not in (".", "") else []
         archive = _git("archive", "--format=tar", revision, *where, cwd=_top(), wrong=f"cannot read `{shown}`")
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(temporary, filter="data")
+            # Python before 3.11.4 has no filters. A git tree holds no path that leads out of it, and what a link
+            # points to outside is refused by the loader.
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)
+            tar.extractall(temporary)
         roots = find_roots(Path(temporary, path))
         if len(roots) != 1:
             policies = ", ".join(str(Path(root.name).relative_to(temporary)) for root in roots[:12])
