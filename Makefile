@@ -66,7 +66,7 @@ asan: $(VENV)/.ready ## the native matcher under the sanitizers: damaged forms, 
 bench: $(VENV)/.ready ## every figure of docs/benchmarks.md anew; half an hour, needs a package index
 	@$(BIN)/python benchmarks/peers/run.py; $(BIN)/python benchmarks/dispatch/run_benchmarks.py; \
 	$(BIN)/python benchmarks/dispatch/bench_cache_performance.py; $(BIN)/python benchmarks/scale.py --write; \
-	$(BIN)/python benchmarks/numbers.py
+	$(BIN)/python benchmarks/aims.py
 
 format: $(VENV)/.ready ## what ruff can mend by itself
 	@$(BIN)/ruff check --quiet --fix-only . && $(BIN)/ruff format --quiet .

@@ -1,7 +1,7 @@
 """The numbers that LayerZero holds itself to, measured in one run: what, bar, stretch, measured, met or not.
 
-    python benchmarks/numbers.py            # about five minutes; writes docs/benchmarks/numbers.json and the page
-    python benchmarks/numbers.py --quick    # a look; writes nothing
+    python benchmarks/aims.py            # about five minutes; writes docs/benchmarks/numbers.json and the page
+    python benchmarks/aims.py --quick    # a look; writes nothing
 
 Times of calls are nanoseconds of one call, the clock's cost taken off, beside those of an empty Python call of the same
 run: on a shared machine only the ratios mean something. Times of compiling are CPU seconds of one process. What is
@@ -301,7 +301,7 @@ def write(numbers: list[Number], text: str) -> None:
     load = round(os.getloadavg()[0], 1)
     matcher = "the native matcher" if native.matcher is not None else f"the Python matcher ({native.why_not})"
     about: dict[str, Any] = {
-        "command": "python benchmarks/numbers.py",
+        "command": "python benchmarks/aims.py",
         "python": platform.python_version(),
         "machine": {"architecture": platform.machine(), "cores": os.cpu_count(), "load": load},
         "matcher": matcher,
