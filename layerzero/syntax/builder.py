@@ -13,7 +13,7 @@ from layerzero.syntax import nodes as n
 from layerzero.syntax.automaton import BLANKS, Several, Token, TooLargeError
 from layerzero.syntax.diagnostics import Diagnostic, Label
 from layerzero.syntax.glob import GlobError, check_glob
-from layerzero.syntax.limits import INT_MAX, MAX_NESTING, MAX_NODES
+from layerzero.syntax.limits import INT_MAX, MAX_NESTING, MAX_NODES, MAX_PATTERN_CHARACTERS
 from layerzero.syntax.source import Source, Span
 
 _SUFFIXES = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
@@ -134,11 +134,15 @@ class Builder:
         return n.Text(value, span=span)
 
     def pattern_text(self, text: n.Text) -> n.Text:
-        """A glob: every `[` is closed, its ranges run forwards."""
+        """A glob: short enough to compile at once, every `[` closed, its ranges forwards."""
         try:
             check_glob(text.value)
         except GlobError as error:
             self.error("LZ101", str(error), text.span, "write `\\\\[` for a `[` that stands for itself")
+            return text
+        if len(text.value) > MAX_PATTERN_CHARACTERS:
+            message = f"a pattern is longer than {MAX_PATTERN_CHARACTERS} characters"
+            self.error("LZ003", message, text.span, "compare with shorter ones, joined by `or`")
         return text
 
     def percentage(self, token: Token, span: Span) -> n.Percentage:

@@ -21,6 +21,7 @@ HOSTILE = {
     "parentheses": ("define a = " + "(" * 100_000, "LZ003"),
     "balanced parentheses": ("define a = " + "(" * 100_000 + "x" + ")" * 100_000, "LZ003"),
     "not": ("define a = " + "not " * 100_000 + "x", "LZ003"),
+    "stars": ('deny a when x like "' + "a*" * 30_000 + '"', "LZ003"),
     "minus": ("define a = " + "-" * 100_000 + "x", "LZ003"),
     "sum": ("define a = " + "+".join(["x"] * 100_000), "LZ003"),
     "choices": ("define a = " + "x if y else " * 50_000 + "x", "LZ003"),
