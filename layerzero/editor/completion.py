@@ -51,11 +51,12 @@ def complete(text: str, offset: int, symbols: Symbols) -> list[Proposal]:
     typed = text[start:offset]
     if typed.startswith("kernel."):
         return [_proposal(symbol, f"kernel.{symbol.name}") for symbol in symbols.declared("attribute")]
-    tokens = [token for token in _TOKEN.findall(text[statement_start(text, start) : start]) if token[0] != "#"]
-    if _TOKEN.findall(text[text.rfind("\n", 0, start) + 1 : start])[-1:] and _in_comment(text, start):
+    if _in_comment(text, start):
         return []
-    found = [*_names(tokens, symbols)] if expected_at(text, start).name else []
-    found += [Proposal(word, "keyword") for word in expected_at(text, start).keywords]
+    expected = expected_at(text, start)
+    tokens = [token for token in _TOKEN.findall(text[statement_start(text, start) : start]) if token[0] != "#"]
+    found = [*_names(tokens, symbols)] if expected.name else []
+    found += [Proposal(word, "keyword") for word in expected.keywords]
     unique = {proposal.word: proposal for proposal in reversed(found) if proposal.word.startswith(typed)}
     return list(reversed(unique.values()))
 
