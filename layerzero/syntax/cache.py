@@ -5,6 +5,7 @@ An entry that is absent, damaged or of another user is no entry; nothing here ca
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -23,11 +24,15 @@ def read(key: str) -> Any:
     folder = _own_folder(create=False)
     if folder is None:
         return None
+    path = folder / f"{key}.json"
     try:
-        checksum, _, data = (folder / f"{key}.json").read_bytes().partition(b"\n")
-        return json.loads(data) if checksum == _checksum(data) else None
+        checksum, _, data = path.read_bytes().partition(b"\n")
+        found = json.loads(data) if checksum == _checksum(data) else None
     except (OSError, ValueError, RecursionError):
         return None
+    with contextlib.suppress(OSError):  # a cache that is only read
+        os.utime(path)
+    return found
 
 
 def write(key: str, plain: Any) -> None:
@@ -54,7 +59,7 @@ def _checksum(data: bytes) -> bytes:
 
 
 def _prune(folder: Path) -> None:
-    """Keep the folder small: past a limit the older half goes."""
+    """Keep the folder small: past a limit the half goes that was not used for longest."""
     with os.scandir(folder) as found:
         entries = [entry for entry in found if entry.name.endswith((".json", ".part"))]
     if len(entries) > MAX_ENTRIES or sum(entry.stat().st_size for entry in entries) > MAX_BYTES:

@@ -89,6 +89,16 @@ def test_old_entries_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache.read("tree-29") == 29
 
 
+def test_an_entry_that_is_used_outlives_newer_ones(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MAX_ENTRIES", 10)
+    for index in range(10):
+        cache.write(f"tree-{index}", index)
+        os.utime(folder / f"tree-{index}.json", (index, index))
+    assert cache.read("tree-0") == 0
+    cache.write("tree-10", 10)
+    assert (cache.read("tree-0"), cache.read("tree-1")) == (0, None)
+
+
 def test_the_tables_come_back_from_the_cache_as_they_were_made(folder: Path) -> None:
     tables.load.cache_clear()
     made = tables.load()
