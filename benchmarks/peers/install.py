@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = ROOT / ".cache" / "peers"
 OWN = ("lark", "packaging")
-"""What LayerZero itself needs; it is read from the checkout, with the Python matcher."""
+"""What LayerZero itself needs; it is read from the checkout, with the native matcher where that was built."""
 PEERS = (
     "zen-engine",
     "cedarpy",

@@ -49,7 +49,7 @@ def main() -> int:
 def measure_all(quick: bool, failed: dict[str, str]) -> int:
     from benchmarks.peers.rules import adversarial, realistic
 
-    sets = (realistic(10), realistic(100), realistic(1000), adversarial(1000))
+    sets = (realistic(10), realistic(100), realistic(1000), realistic(10_000), adversarial(1000))
     result: dict[str, Any] = {
         "command": "python benchmarks/peers/run.py",
         "python": platform.python_version(),
