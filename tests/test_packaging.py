@@ -1,4 +1,4 @@
-"""What is installed finds its grammar and policies: from a wheel, and from a checkout that nobody installed."""
+"""What is installed finds its grammar and policies, and serves: wheels, and a checkout that nobody installed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+
+from deploy import wheels
 
 SCRIPT = """
 from layerzero.resources import shipped
@@ -37,41 +41,86 @@ def test_an_uninstalled_checkout_finds_its_files(root: Path, tmp_path: Path) -> 
     assert run(root, tmp_path) == f"True True {root / 'grammar'}"
 
 
-@pytest.mark.slow
-def test_a_wheel_carries_its_files(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name, files = built_wheel(root, tmp_path, monkeypatch)
-    native = [file for file in files if file.startswith("layerzero/native/_matcher")]
-    assert bool(native) is not name.endswith("-py3-none-any.whl")
-    assert bool(native) or not (shutil.which("cmake") and shutil.which("c++"))
-    assert {"layerzero/py.typed", "layerzero/grammar/lzp.lark", "layerzero/policies/prelude.lzp"} <= set(files)
-    assert {file.split("/")[0] for file in files} == {"layerzero", "layerzero-0.1.0.dist-info"}
-    assert [file for file in files if "CMakeFiles" in file or "CMakeCache" in file] == []
-    assert run(tmp_path / "site", tmp_path) == f"True True {tmp_path / 'site' / 'layerzero' / 'grammar'}"
+@dataclass(frozen=True)
+class Built:
+    """A wheel, its files, and the folder that it was unpacked to."""
+
+    path: Path
+    files: list[str]
+    site: Path
+
+
+@pytest.fixture(scope="module")
+def native(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return built(root, tmp_path_factory.mktemp("native"))
+
+
+@pytest.fixture(scope="module")
+def pure(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", "/no/such/compiler")
+        return built(root, tmp_path_factory.mktemp("pure"))
+
+
+def built(root: Path, folder: Path) -> Built:
+    build = pytest.importorskip("scikit_build_core.build")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        path = folder / build.build_wheel(str(folder))
+    with zipfile.ZipFile(path) as wheel:
+        wheel.extractall(folder / "site")
+        return Built(path, wheel.namelist(), folder / "site")
 
 
 @pytest.mark.slow
-def test_without_a_compiler_the_wheel_is_pure_python(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CXX", str(tmp_path / "no-such-compiler"))
-    name, files = built_wheel(root, tmp_path, monkeypatch)
-    assert name.endswith("-py3-none-any.whl")
-    assert [file for file in files if file.endswith((".so", ".pyd"))] == []
+def test_a_wheel_carries_its_files(native: Built, tmp_path: Path) -> None:
+    extension = [file for file in native.files if file.startswith("layerzero/native/_matcher")]
+    assert bool(extension) is not native.path.name.endswith("-py3-none-any.whl")
+    assert bool(extension) or not (shutil.which("cmake") and shutil.which("c++"))
+    assert {"layerzero/py.typed", "layerzero/grammar/lzp.lark", "layerzero/policies/prelude.lzp"} <= set(native.files)
+    assert {file.split("/")[0] for file in native.files} == {"layerzero", "layerzero-0.1.0.dist-info"}
+    assert [file for file in native.files if "CMakeFiles" in file or "CMakeCache" in file] == []
+    assert run(native.site, tmp_path) == f"True True {native.site / 'layerzero' / 'grammar'}"
+
+
+@pytest.mark.slow
+def test_without_a_compiler_the_wheel_is_pure_python(pure: Built, tmp_path: Path) -> None:
+    assert pure.path.name.endswith("-py3-none-any.whl")
+    assert [file for file in pure.files if file.endswith((".so", ".pyd"))] == []
     script = (
         "from layerzero import Policy, native; print(native.why_not);"
         "print(Policy.from_text('policy \"p\"').decide({'operation': 'silu', 'device': 'cpu', 'dtype': 'fp32'}).kernel)"
     )
-    assert run(tmp_path / "site", tmp_path, script).splitlines() == [
+    assert run(pure.site, tmp_path, script).splitlines() == [
         "it was not built: no compiler was found when LayerZero was installed",
         "torch.silu",
     ]
 
 
-def built_wheel(root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[str]]:
-    """The name of a wheel and its files, unpacked to `folder / "site"`."""
-    build = pytest.importorskip("scikit_build_core.build")
-    monkeypatch.chdir(root)
-    name = build.build_wheel(str(folder))
-    with zipfile.ZipFile(folder / name) as wheel:
-        wheel.extractall(folder / "site")
-        return name, wheel.namelist()
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["native", "pure"])
+def test_a_wheel_serves_in_an_empty_environment(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel: Built = request.getfixturevalue(kind)
+    for name in ("lark", "packaging"):
+        packed_again(name, tmp_path)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    matcher = "python" if wheel.path.name.endswith("-none-any.whl") else "native"
+    assert wheels.tried(sys.executable, wheel.path) == f"reference.silu {matcher}"
+
+
+def packed_again(name: str, folder: Path) -> None:
+    """An installed package as the wheel that it came in, so that no index is asked."""
+    found = distribution(name)
+    with zipfile.ZipFile(folder / f"{name}-{found.version}-py3-none-any.whl", "w") as wheel:
+        for file in found.files or ():
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                wheel.write(file.locate(), str(file))
+
+
+def test_a_wheel_that_does_not_serve_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty-1-py3-none-any.whl").write_bytes(b"")
+    with pytest.raises(wheels.WheelError, match="empty-1-py3-none-any"):
+        wheels.tried(sys.executable, tmp_path / "empty-1-py3-none-any.whl")
