@@ -17,11 +17,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import has_static_value
+from torch.fx.experimental.symbolic_shapes import guard_scalar, has_static_value
 
 from layerzero.check.program import Scope
 from layerzero.dispatch.call import Dispatcher
 from layerzero.dispatch.traced import CALLS
+from layerzero.errors import ArgumentError
 from layerzero.operations.call import Call
 from layerzero.runtime.snapshot import Snapshot
 
@@ -36,10 +37,15 @@ _TENSOR = "<tensor>"  # where a tensor stands among the arguments
 def serve(read: Reader, args: tuple[Any, ...]) -> Any:
     """A public call, traced: `read` is the operation's own and `args` are all its arguments."""
     reader = f"{read.__module__}:{read.__name__}"
+    # A number is a constant of the graph, also under `dynamic=True`.
+    args = tuple([guard_scalar(a) if isinstance(a, int | float) else a for a in args])
     tensors = [a for a in args if isinstance(a, Tensor)]
     if CALLS.slots.traced and all(has_static_value(size) for t in tensors for size in t.shape):
         described = tuple([_described(a) if isinstance(a, Tensor) else (a,) for a in args])
-        kernel = getattr(CALLS.slots, _slot(reader, described))
+        slot, refused = _slot(reader, described)
+        if refused is not None:
+            raise ArgumentError(refused)
+        kernel = getattr(CALLS.slots, slot)
         if kernel is not None:
             return _decided(kernel, reader, *args)
     options = _spelled(tuple([(_TENSOR if isinstance(a, Tensor) else a) for a in args]))
@@ -55,8 +61,8 @@ def _described(tensor: Tensor) -> tuple[Any, ...]:
 
 
 @torch._dynamo.assume_constant_result  # type: ignore[untyped-decorator]
-def _slot(reader: str, described: tuple[Any, ...]) -> str:
-    """The slot of a call of these shapes; run while a graph is traced, outside of it."""
+def _slot(reader: str, described: tuple[Any, ...]) -> tuple[str, str | None]:
+    """The slot of a call of these shapes, or why there is no such call; run while a graph is traced, outside of it."""
     key = (reader, described, torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled())
     grad, deterministic = key[2:]
 
@@ -64,7 +70,10 @@ def _slot(reader: str, described: tuple[Any, ...]) -> str:
         with torch.set_grad_enabled(grad):
             return _kernel_of(snapshot, reader, described, deterministic)
 
-    return CALLS.name(key, decide)
+    try:
+        return CALLS.name(key, decide), None
+    except ArgumentError as error:
+        return "", str(error)  # raised where the traced code can catch it
 
 
 def _kernel_of(snapshot: Snapshot, reader: str, described: tuple[Any, ...], deterministic: bool) -> str | None:
@@ -105,7 +114,8 @@ def _decided(kernel: str, reader: str, *args: Any) -> Any:
     """The kernel's function; the compiler traces its operators."""
     dispatcher = _dispatcher()
     call = _read(reader, args)
-    return dispatcher.function(dispatcher.engine.current(), kernel)(*call.args, **call.kwargs)
+    with torch._C.DisableTorchFunction():  # a mode around the graph (lz.intercept) saw the call already
+        return dispatcher.function(dispatcher.engine.current(), kernel)(*call.args, **call.kwargs)
 
 
 def _read(reader: str, args: Sequence[Any]) -> Call:
@@ -146,7 +156,8 @@ def _listed(answer: Any) -> list[Tensor]:
 @torch.library.custom_op("layerzero::call", mutates_args=())
 def _at_run_time(reader: str, options: str, tensors: list[Tensor]) -> list[Tensor]:
     """Decide and call. What a graph holds of it is contiguous, and none of its inputs."""
-    answers = _listed(_dispatcher().call(_read(reader, _arguments(options, tensors))))
+    with torch._C.DisableTorchFunction():
+        answers = _listed(_dispatcher().call(_read(reader, _arguments(options, tensors))))
     return [one.clone() if any(one is t for t in tensors) else one.contiguous() for one in answers]
 
 

@@ -8,6 +8,8 @@ Taken over are `scaled_dot_product_attention`, `rms_norm`, `layer_norm`, `silu` 
 torch.nn calls them. A call that means something `lz.*` does not say is left to torch as it is, counted with the reason
 in `left`, and told of once in the log: nothing is approximated. It holds for the thread that entered it, as torch's
 function modes do, and not inside the kernels themselves.
+
+`torch.compile` traces through it without a break. What is in a graph is counted once, when it is traced.
 """
 
 from __future__ import annotations
@@ -60,6 +62,8 @@ class Intercept(TorchFunctionMode):
         super().__init__()
         self.served: Counter[str] = Counter()
         self.left: Counter[tuple[str, str]] = Counter()
+        # A mode that is made inside of a graph is part of it, and its counts are, too.
+        self._traced = self._count if torch.compiler.is_compiling() else _counting(self)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -69,19 +73,32 @@ class Intercept(TorchFunctionMode):
         if twin is None:
             return func(*args, **kwargs)
         operation, call = twin
+        # A graph must not depend on how much was counted before: it counts what is in it, when it is traced.
+        count = self._traced if torch.compiler.is_compiling() else self._count
         try:
             result = call(*args, **kwargs)
         except (_LeftError, ArgumentError) as reason:
-            self._leave(func, str(reason))
+            count(operation, func.__name__, str(reason))
             return func(*args, **kwargs)
-        self.served[operation] += 1
+        count(operation)
         return result
 
-    def _leave(self, func: Callable[..., Any], reason: str) -> None:
-        where = (getattr(func, "__name__", str(func)), reason)
-        if where not in self.left:
-            log.warning("`%s` is left to torch: %s", *where)
-        self.left[where] += 1
+    def _count(self, operation: str, name: str = "", reason: str = "") -> None:
+        if not reason:
+            self.served[operation] += 1
+            return
+        if (name, reason) not in self.left:
+            log.warning("`%s` is left to torch: %s", name, reason)
+        self.left[name, reason] += 1
+
+
+def _counting(seen: Intercept) -> Callable[..., None]:
+    """`_count` as a compiler calls it: once, and with no trace of it in the graph."""
+
+    def count(operation: str, name: str = "", reason: str = "") -> None:
+        seen._count(operation, name, reason)
+
+    return torch.compiler.assume_constant_result(count)
 
 
 def _attention(
@@ -150,6 +167,7 @@ def _whole(*args: Any, **kwargs: Any) -> Any:
 _TWINS: dict[Callable[..., Any], tuple[str, Callable[..., Any]]] = {
     functional.scaled_dot_product_attention: ("attention", _attention),
     functional.rms_norm: ("rms_norm", _rms_norm),
+    torch.rms_norm: ("rms_norm", _rms_norm),  # a compiler sees this one
     functional.layer_norm: ("layer_norm", _layer_norm),
     functional.silu: ("silu", _silu),
     functional.gelu: ("gelu", _gelu),

@@ -142,6 +142,110 @@ def test_the_policy_in_force_decides() -> None:
     assert [record.decision.kernel for record in calls] == ["reference.silu"]
 
 
+class Graphs:
+    """A function under torch.compile without a break, and the graphs that were made of it."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        torch.compiler.reset()
+        self.made: list[torch.fx.GraphModule] = []
+        self.call = torch.compile(function, fullgraph=True, backend=self._keep)
+
+    def _keep(self, graph: torch.fx.GraphModule, example: object) -> Callable[..., object]:
+        self.made.append(graph)
+        return graph.forward
+
+    def targets(self) -> str:
+        return " ".join(str(node.target) for graph in self.made for node in graph.graph.nodes)
+
+
+def test_a_compiled_model_goes_through_layerzero_in_one_graph_however_often_it_runs() -> None:
+    pytest.importorskip("transformers")
+    from transformers import LlamaConfig, LlamaModel
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    torch.manual_seed(0)
+    model = LlamaModel(LlamaConfig(num_hidden_layers=2, vocab_size=64, attn_implementation="sdpa", **sizes)).eval()
+    x = torch.randn(2, 9, 32)
+
+    def run(embedded: Tensor) -> Tensor:
+        return model(inputs_embeds=embedded, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+
+    graphs = Graphs(run)
+    with torch.no_grad():
+        wanted = run(x)
+        with lz.intercept() as first:
+            for _ in range(3):
+                torch.testing.assert_close(graphs.call(x), wanted, **CLOSE)
+        for _ in range(10):  # more than the variants of a function that torch keeps
+            with lz.intercept() as later:
+                graphs.call(x)
+    assert len(graphs.made) == 1
+    assert "scaled_dot_product" not in graphs.targets()
+    # What is in a graph is counted when it is traced.
+    assert first.served == {"attention": 2, "silu": 2}
+    assert not first.left
+    assert not later.served
+
+
+def test_a_compiled_call_that_stays_with_torch_breaks_no_graph(caplog: pytest.LogCaptureFixture) -> None:
+    def run(x: Tensor) -> Tensor:
+        both = functional.silu(x.to(torch.complex64)).real + functional.silu(x.clone(), inplace=True)
+        return functional.layer_norm(functional.rms_norm(both, (16,)), (5, 16))
+
+    x = torch.randn(2, 5, 16)
+    graphs = Graphs(run)
+    with caplog.at_level(logging.WARNING, "layerzero"), lz.intercept() as seen:
+        torch.testing.assert_close(graphs.call(x), run(x), **CLOSE)
+    assert len(graphs.made) == 1
+    reasons = sorted(reason for _, reason in seen.left)
+    assert reasons == [
+        "argument `x`: wanted dtype fp64 or fp32 or fp16 or bf16, given torch.complex64",
+        "it norms more than the last dimension",
+        "it writes to its input",
+    ]
+    assert len(caplog.records) == 3
+
+
+def test_a_compiled_graph_follows_the_policy() -> None:
+    x = torch.randn(2, 8)
+    graphs = Graphs(functional.silu)
+    try:
+        with lz.intercept():
+            graphs.call(x)
+            lz.configure(lz.Policy.from_text("lock reference.silu for silu"))
+            torch.testing.assert_close(graphs.call(x), functional.silu(x), **CLOSE)
+            graphs.call(x)
+    finally:
+        lz.configure(None)
+    assert len(graphs.made) == 2
+
+
+def test_gradients_flow_through_compiled_graphs_of_sizes_that_vary() -> None:
+    def run(x: Tensor) -> Tensor:
+        return functional.gelu(functional.layer_norm(x, (8,))).sum()
+
+    torch.compiler.reset()
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager", dynamic=True)
+    for rows in (3, 4, 5):
+        x = torch.randn(rows, 8, requires_grad=True)
+        (wanted,) = torch.autograd.grad(run(x), x)
+        with lz.intercept():
+            (got,) = torch.autograd.grad(compiled(x), x)
+        torch.testing.assert_close(got, wanted, **CLOSE)
+
+
+def test_a_block_inside_of_a_graph_holds_for_the_block() -> None:
+    def run(x: Tensor) -> Tensor:
+        with lz.intercept():
+            y = functional.silu(x)
+        return functional.silu(y)
+
+    x = torch.randn(2, 8)
+    graphs = Graphs(run)
+    torch.testing.assert_close(graphs.call(x), functional.silu(functional.silu(x)), **CLOSE)
+    assert [graphs.targets().count(name) for name in ("_decided", "function silu")] == [1, 1]
+
+
 def test_outside_of_the_block_nothing_is_taken_over() -> None:
     with lz.intercept() as seen:
         pass

@@ -13,6 +13,7 @@ from torch import Tensor
 import layerzero as lz
 from layerzero.dispatch import traced
 from layerzero.dispatch.traced import CALLS
+from layerzero.errors import ArgumentError
 
 SHIPPED = "torch.silu"
 
@@ -138,6 +139,12 @@ def test_sizes_that_vary_are_decided_when_the_graph_runs() -> None:
     assert len(compiled.graphs) == 2
 
 
+def test_numbers_are_constants_of_a_graph_whose_sizes_vary() -> None:
+    compiled = Compiled(lambda x, eps, groups: lz.group_norm(x, groups, eps=eps), dynamic=True)
+    for eps, groups in ((1e-5, 5), (0.5, 5), (0.5, 1)):
+        assert torch.equal(compiled(X, eps, groups), lz.group_norm(X, groups, eps=eps))
+
+
 def test_fields_of_the_caller_count() -> None:
     lz.configure(lz.Policy.from_text("lock reference.silu for silu when layer == 1 else choose"))
     compiled = Compiled(lz.silu)
@@ -176,6 +183,8 @@ def test_gradients_pass(inside: bool) -> None:
 def test_a_wrong_argument_is_an_error_of_the_call() -> None:
     with pytest.raises(Exception, match="argument `up`: wanted"):
         Compiled(lz.swiglu)(X, X[:1])
+    with pytest.raises(ArgumentError, match="argument `up`: wanted"):
+        torch.compile(lz.swiglu, backend="eager")(X, X[:1])
 
 
 @pytest.mark.slow
