@@ -98,7 +98,8 @@ def _counting(seen: Intercept) -> Callable[..., None]:
     def count(operation: str, name: str = "", reason: str = "") -> None:
         seen._count(operation, name, reason)
 
-    return torch.compiler.assume_constant_result(count)
+    constant: Callable[..., None] = torch.compiler.assume_constant_result(count)  # type: ignore[no-untyped-call]
+    return constant
 
 
 def _attention(

@@ -7,6 +7,9 @@ as well, for this one model object; `undo()`, or leaving the `with` block, puts 
     with lz_transformers.apply(model) as applied:
         print(applied.replaced, applied.left)
         model.generate(...)
+
+Continuous batching takes no names that transformers does not know: `apply(model, paged=True)` leaves the model its
+`sdpa` and serves the calls that come with a paged cache.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from layerzero.errors import ArgumentError, MissingDependencyError
 try:
     import torch
     from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.masking_utils import causal_mask_function, sdpa_mask
 
     from layerzero.integrations import transformers_modules as modules
@@ -33,13 +37,14 @@ except ImportError as error:
     ) from error
 
 NAME = "layerzero"
+_SDPA = "sdpa"  # the one implementation without kernels of its own for which continuous batching makes masks
 
 # A mask that says no more than "causal, window w" carries w under this name; see `attention_mask`.
 _WINDOW = "_layerzero_window"
 
 # Arguments that some models pass and that change the result: refused, because ignoring them would be silent.
 _REFUSED = {
-    "cache": "a paged cache of continuous batching",
+    "cache": "a paged cache; `apply(model, paged=True)` serves continuous batching",
     "cu_seq_lens_q": "packed sequences by cu_seq_lens; leave them out, the position ids say where sequences start",
     "block_indices": "block-sparse attention",
     "head_mask": "head masks",
@@ -100,6 +105,30 @@ def attention(
         layout="bhsd",
     )
     return out.transpose(1, 2).contiguous(), None
+
+
+def paged_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """`attention` for continuous batching, in the place of transformers' `sdpa`.
+
+    The queries of all requests are packed, and the mask says who sees whom; the cache holds the keys and values in
+    pages and answers with those that this step needs. A call without such a cache is transformers' own.
+    """
+    cache = kwargs.pop("cache", None)
+    if cache is None:
+        plain: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return plain
+    key, value = cache.update(key_states=key, value_states=value, layer_idx=module.layer_idx, kwargs=kwargs)
+    if attention_mask is None:
+        raise ArgumentError("`attention_mask`: packed requests without a mask would see each other")
+    kwargs.pop("cu_seq_lens_q", None)  # the mask says it
+    return attention(module, query, key, value, attention_mask, **kwargs)
 
 
 def attention_mask(
@@ -163,8 +192,13 @@ class Applied:
         self.model = model
         self.replaced: Counter[str] = Counter()
         self.left: dict[str, str] = {}
-        self._patched: list[torch.nn.Module] = []
+        self._patched: set[torch.nn.Module] = set()
         self._configs: list[tuple[Any, Any]] = []
+
+    def _patch(self, module: torch.nn.Module, forward: Callable[..., Any], kind: str) -> None:
+        module.forward = forward
+        self._patched.add(module)
+        self.replaced[kind] += 1
 
     def undo(self) -> None:
         """Puts the model back as it was; a second call changes nothing."""
@@ -184,7 +218,7 @@ class Applied:
         self.undo()
 
 
-def apply(model: PreTrainedModel) -> Applied:
+def apply(model: PreTrainedModel, paged: bool = False) -> Applied:
     """Sends the model's attention, RMS norms, rotary embedding and gated MLPs through LayerZero.
 
     A module is redirected only if it computes, on a small random input, what its replacement stands for; so an
@@ -192,6 +226,7 @@ def apply(model: PreTrainedModel) -> Applied:
 
     Args:
         model: Any model of `transformers`; not a compiled one.
+        paged: For `generate_batch`: attention is served where a call has the paged cache of continuous batching.
 
     Returns:
         The record of the change, which undoes it.
@@ -200,19 +235,21 @@ def apply(model: PreTrainedModel) -> Applied:
         raise ArgumentError(f"`model` must be a transformers.PreTrainedModel, not {type(model).__name__}")
     applied = Applied(model)
     applied._configs = [(config, config._attn_implementation) for config in _configs(model)]
-    model.set_attn_implementation(NAME)
-    if model.config._attn_implementation == NAME:
-        applied.replaced["attention"] = 1
-    else:
-        applied.left["attention"] = "the model does not use transformers' attention interface"
-    for name, module in model.named_modules():
+    name = _SDPA if paged else NAME
+    model.set_attn_implementation(name)
+    for path, module in model.named_modules():
         found = modules.replacement(module, model)
         if isinstance(found, modules.Left):
-            applied.left[name] = found.reason
+            applied.left[path] = found.reason
         elif found is not None:
-            module.forward = found.forward
-            applied._patched.append(module)
-            applied.replaced[found.kind] += 1
+            applied._patch(module, found.forward, found.kind)
+        forward = modules.with_interface(module, _SDPA, paged_attention) if paged else None
+        if forward is not None:
+            applied._patch(module, forward, "attention")
+    if not paged and model.config._attn_implementation == NAME:
+        applied.replaced["attention"] = 1
+    if not applied.replaced["attention"]:
+        applied.left["attention"] = "the model does not use transformers' attention interface"
     return applied
 
 

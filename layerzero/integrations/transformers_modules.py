@@ -22,6 +22,8 @@ Forward = Callable[..., Any]
 
 # The global function that the attention layers of transformers call.
 ROTARY = "apply_rotary_pos_emb"
+# The global object that they ask for an attention function, by `get_interface(name, default)`.
+INTERFACES = "ALL_ATTENTION_FUNCTIONS"
 
 # What a module that is not what it seems raises when it is probed.
 _MISFIT = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError)
@@ -215,13 +217,49 @@ def _rotary(module: torch.nn.Module, model: torch.nn.Module) -> Replacement | Le
     def through(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:
         return convention.through(q, cos, sin, unsqueeze_dim), convention.through(k, cos, sin, unsqueeze_dim)
 
-    # The same code with one global name bound anew: other models of this architecture, and this one after `undo`,
-    # keep calling the original.
+    return Replacement("rope", MethodType(_rebound(own, ROTARY, through), module))
+
+
+def _rebound(function: FunctionType, name: str, value: object) -> FunctionType:
+    """The same code with one global name bound anew: other models of this architecture, and this one after `undo`,
+    keep calling the original."""
     rebound = FunctionType(
-        own.__code__, {**own.__globals__, ROTARY: through}, own.__name__, own.__defaults__, own.__closure__
+        function.__code__,
+        {**function.__globals__, name: value},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
     )
-    rebound.__kwdefaults__ = own.__kwdefaults__
-    return Replacement("rope", MethodType(rebound, module))
+    rebound.__kwdefaults__ = function.__kwdefaults__
+    return rebound
+
+
+@dataclass(frozen=True)
+class _Interfaces:
+    """What a layer is to find in place of transformers' own table: its functions, but for one name."""
+
+    own: Any
+    name: str
+    function: Forward
+
+    def get_interface(self, name: str, default: Forward) -> Forward:
+        found: Forward = self.function if name == self.name else self.own.get_interface(name, default)
+        return found
+
+
+def with_interface(module: torch.nn.Module, name: str, function: Forward) -> Forward | None:
+    """`module.forward`, finding `function` under the name of an attention implementation; None where it asks for none.
+
+    Args:
+        module: Any module; its forward may be replaced already.
+        name: The implementation that the model's configuration names.
+        function: Takes what transformers hands to an attention function.
+    """
+    own = getattr(module.forward, "__func__", None)
+    if not isinstance(own, FunctionType) or INTERFACES not in own.__code__.co_names:
+        return None
+    interfaces = _Interfaces(own.__globals__[INTERFACES], name, function)
+    return MethodType(_rebound(own, INTERFACES, interfaces), module)
 
 
 def _convention(rotate: Forward) -> Convention | None:
@@ -294,4 +332,4 @@ def _same(got: Tensor, wanted: Tensor) -> bool:
     return torch.allclose(got.float(), wanted.float(), rtol=tolerance, atol=tolerance * float(wanted.abs().max()))
 
 
-__all__ = ["Left", "Replacement", "replacement"]
+__all__ = ["Left", "Replacement", "replacement", "with_interface"]

@@ -98,6 +98,52 @@ def test_generate_writes_the_plain_tokens(pair: tuple[Any, Any], cache: str | No
     assert torch.equal(model.generate(tokens, **arguments), plain.generate(tokens, **arguments))
 
 
+PROMPTS = [ids(length=length)[0].tolist() for length in (5, 14, 8)]
+
+
+def _batch(model: Any) -> list[Any]:
+    """What continuous batching answers to the prompts; it runs in a thread of its own."""
+    from transformers import ContinuousBatchingConfig
+
+    small = ContinuousBatchingConfig(num_blocks=32, page_size=16, max_batch_tokens=64)
+    found = model.generate_batch(
+        PROMPTS, generation_config=_settings(), continuous_batching_config=small, progress_bar=False
+    )
+    return [found[key] for key in sorted(found)]
+
+
+def _settings() -> Any:
+    from transformers import GenerationConfig
+
+    return GenerationConfig(max_new_tokens=6, do_sample=False, pad_token_id=0, eos_token_id=-1)
+
+
+def _alone(model: Any, prompt: list[int]) -> list[int]:
+    tokens: list[int] = model.generate(torch.tensor([prompt]), generation_config=_settings())[0, len(prompt) :].tolist()
+    return tokens
+
+
+@pytest.mark.parametrize("name", ["Llama", "Mistral", "Qwen3"])
+def test_continuous_batching_writes_the_plain_tokens(name: str) -> None:
+    with torch.inference_mode(False), torch.no_grad():  # its buffers are changed in more than one thread
+        model = tiny(name)
+        wanted = [_alone(model, prompt) for prompt in PROMPTS]
+        with lz_transformers.apply(model, paged=True) as applied:
+            assert [answer.generated_tokens for answer in _batch(model)] == wanted
+            assert _alone(model, PROMPTS[1]) == wanted[1]
+    assert applied.replaced["attention"] == 2
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_continuous_batching_is_served_by_the_policy(in_force: Callable[[str], None]) -> None:
+    in_force('policy "none" strict\ndeny * for attention')
+    with torch.inference_mode(False), torch.no_grad():
+        model = tiny("Llama")
+        with lz_transformers.apply(model, paged=True):
+            answers = _batch(model)
+    assert all("no kernel" in answer.error for answer in answers)
+
+
 def test_half_precision_stays_as_close_as_its_rounding() -> None:
     plain, model = tiny("Gemma2", dtype=torch.bfloat16), tiny("Gemma2", dtype=torch.bfloat16)
     with lz_transformers.apply(model):
