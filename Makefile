@@ -19,7 +19,7 @@ NATIVE := $(wildcard layerzero/native/*.cpp layerzero/native/*.hpp layerzero/nat
 # One torch thread per test process: the processes already use every core.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help demo test quick lint stress asan bench format clean wheels gpu-bundle verify-gpu
+.PHONY: help demo test quick lint stress asan bench format clean docs wheels gpu-bundle verify-gpu
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -40,6 +40,9 @@ lint: $(VENV)/.ready ## ruff and mypy; each runs even when the one before it fou
 
 stress: $(VENV)/.ready ## the long runs
 	@$(TEST_ENV) $(BIN)/python -m pytest -q -m stress
+
+docs: $(VENV)/.ready ## the documentation as a site in dist/site, every link checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheels: $(VENV)/.ready ## wheels for every Python here and a pure one, each tried in an empty environment
 	@$(BIN)/python deploy/wheels.py
