@@ -154,6 +154,16 @@ def fa2_varlen(c: Any) -> Tensor:
     return over_pages(c.q, c.k, c.v, c.block_table, c.cu_seqlens_k.diff(), c.cu_seqlens_q, *_windows(c))
 
 
+def torch_varlen(*args: Any) -> tuple[Tensor, None, None]:
+    """The operator under `torch.nn.attention.varlen.varlen_attn`, with what mha_varlen_fwd checks of pages."""
+    names = "q k v starts_q starts_k longest_q longest_k causal scale window gqa lengths table splits".split()
+    c = SimpleNamespace(**dict(zip(names, args, strict=True)))
+    assert c.k.shape[1] % 256 == 0 and c.starts_q.dtype == c.starts_k.dtype == c.lengths.dtype == torch.int32
+    assert int(c.starts_q.diff().max()) <= c.longest_q and torch.equal(c.starts_k.diff(), c.lengths)
+    pages = c.k, c.v, c.table, c.lengths, c.starts_q
+    return over_pages(c.q, *pages, c.scale, c.causal, *c.window, 0.0), None, None
+
+
 def fa3_dense(c: Any) -> Any:
     out, lse = batched(c.q, c.k, c.v, None, *_windows(c))
     return (out, lse) if c.return_attn_probs else out

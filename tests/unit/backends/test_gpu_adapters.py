@@ -31,6 +31,8 @@ def packages() -> Iterator[None]:
             rotary_embedding=SimpleNamespace(default=stand_ins.sgl_rope),
         )
         patch.setattr(importlib.import_module("layerzero.backends.sgl_kernel"), "operators", operators)
+        importlib.import_module("torch.nn.attention.varlen")
+        patch.setattr(torch.ops.torch_attn, "_varlen_attn", stand_ins.torch_varlen)  # below torch's own function
         yield
     for name in set(sys.modules) - set(before):
         if name.startswith("layerzero.backends."):
@@ -113,6 +115,7 @@ PAGED = {
     "flash_attn.v2:paged": ("window", "softcap", "scale"),
     "flash_attn.v2:paged_varlen": ("window", "softcap", "scale"),
     "flash_attn.v3:paged": ("window", "softcap", "scale", "cu_seqlens_q"),
+    "torch_varlen:paged": ("window", "scale", "cu_seqlens_q"),
     "flash_attn.v4:paged": ("window", "softcap", "scale", "sinks", "cu_seqlens_q"),
     "sgl_kernel:paged": ("window", "softcap", "scale", "sinks", "cu_seqlens_q"),
     "flashinfer.attention:paged": ("window", "softcap", "scale", "cu_seqlens_q"),
@@ -121,7 +124,7 @@ PAGED = {
 
 def paged_call(path: str, given: bool, packed: bool, seed: int = 0, **options: Any) -> Any:
     """Three sequences whose pages lie in a shuffled order; stale entries behind them."""
-    page_size = 256 if ".v2" in path else 4
+    page_size = 256 if ".v2" in path or "torch" in path else 4
     lengths = [page_size + 3, 1, 2 * page_size]
     k, v = draw(9, page_size, 2, 16, seed=1), draw(9, page_size, 2, 16, seed=2)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(seed))
