@@ -21,7 +21,7 @@ from layerzero.dispatch.decision_logs import DecisionLogs
 from layerzero.dispatch.doctor import Doctor, diagnose
 from layerzero.dispatch.inspection import Context, Inspector, KernelInfo, SelectedKernel
 from layerzero.dispatch.plan import Plan, make_plan
-from layerzero.dispatch.quick import MISS, QuickAttention
+from layerzero.dispatch.quick import QuickCalls
 from layerzero.dispatch.readiness import issues_of
 from layerzero.dispatch.registration import register
 from layerzero.dispatch.trace import trace
@@ -85,7 +85,7 @@ _warmth = Warmth(_dispatcher)
 _rules = RuntimeRules(_engine)
 _live = Live(_engine)
 _call = _dispatcher.call
-_quick = QuickAttention(_dispatcher)
+_public = QuickCalls(_dispatcher).public
 CALLS.connect(_dispatcher)
 
 
@@ -101,6 +101,7 @@ def _serve(read: Callable[..., Call], *args: Any) -> Any:
 # ---------------------------------------------------------------- calls
 
 
+@_public(_attention.read)
 def attention(
     q: Tensor,
     k: Tensor,
@@ -140,14 +141,6 @@ def attention(
     Returns:
         The output in the layout of q with v's head size, or (output, lse).
     """
-    attend = _quick.attend
-    if attend is not None and not _quick.tracing():
-        result = attend(
-            q, k, v, attn_mask, is_causal, dropout_p, scale, window, softcap, alibi_slopes, sinks, enable_gqa, layout,
-            phase, return_lse,
-        )  # fmt: skip
-        if result is not MISS:
-            return result
     return _serve(
         _attention.read,
         q,
@@ -168,6 +161,7 @@ def attention(
     )
 
 
+@_public(_paged_attention.read, look=_paged_attention.look)
 def paged_attention(
     q: Tensor,
     k_cache: Tensor,
@@ -205,6 +199,7 @@ def paged_attention(
     )
 
 
+@_public(_rms_norm.read)
 def rms_norm(x: Tensor, weight: Tensor | None = None, eps: float = 1e-6, residual: Tensor | None = None) -> Any:
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension, accumulated in fp32 or wider.
 
@@ -220,11 +215,13 @@ def rms_norm(x: Tensor, weight: Tensor | None = None, eps: float = 1e-6, residua
     return _serve(_rms_norm.read, x, weight, eps, residual)
 
 
+@_public(_layer_norm.read)
 def layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """(x - mean) / sqrt(variance + eps) * weight + bias over the last dimension; x [..., hidden]."""
     return _serve(_layer_norm.read, x, weight, bias, eps)  # type: ignore[no-any-return]
 
 
+@_public(_group_norm.read)
 def group_norm(
     x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
@@ -232,6 +229,7 @@ def group_norm(
     return _serve(_group_norm.read, x, num_groups, weight, bias, eps)  # type: ignore[no-any-return]
 
 
+@_public(_rope.read)
 def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tensor:
     """Rotary position embedding.
 
@@ -257,21 +255,25 @@ def alibi(
     return _serve(_alibi.read, num_heads, q_len, kv_len, dtype, device)  # type: ignore[no-any-return]
 
 
+@_public(_swiglu.read, side_by_side=("gate", "up"))
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) * up; both [..., hidden]."""
     return _serve(_swiglu.read, gate, up)  # type: ignore[no-any-return]
 
 
+@_public(_gelu.read)
 def gelu(x: Tensor, approximate: Literal["none", "tanh"] = "none") -> Tensor:
     """x * Phi(x), exactly or by the tanh formula."""
     return _serve(_gelu.read, x, approximate)  # type: ignore[no-any-return]
 
 
+@_public(_silu.read)
 def silu(x: Tensor) -> Tensor:
     """x * sigmoid(x)."""
     return _serve(_silu.read, x)  # type: ignore[no-any-return]
 
 
+@_public(_linear.read)
 def linear(x: Tensor, weight: Tensor | QuantisedWeight, bias: Tensor | None = None) -> Tensor:
     """x weight^T + bias.
 
@@ -286,16 +288,19 @@ def linear(x: Tensor, weight: Tensor | QuantisedWeight, bias: Tensor | None = No
     return _serve(_linear.read, x, weight, bias)  # type: ignore[no-any-return]
 
 
+@_public(_sample.read_topk)
 def sample_topk(logits: Tensor, k: int = 50, temperature: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Draw from the k likeliest tokens of each row: logits [vocab] or [batch, vocab] -> int64 [] or [batch]."""
     return _serve(_sample.read_topk, logits, k, temperature, generator)  # type: ignore[no-any-return]
 
 
+@_public(_sample.read_topp)
 def sample_topp(logits: Tensor, p: float = 0.9, temperature: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Draw from the fewest tokens whose probabilities reach p; shapes as `sample_topk`."""
     return _serve(_sample.read_topp, logits, p, temperature, generator)  # type: ignore[no-any-return]
 
 
+@_public(_sample.read_greedy)
 def sample_greedy(logits: Tensor) -> Tensor:
     """The likeliest token of each row; shapes as `sample_topk`."""
     return _serve(_sample.read_greedy, logits)  # type: ignore[no-any-return]

@@ -63,7 +63,11 @@ class Dispatcher:
             NoKernelError: No kernel may serve it; the exception carries the decision.
             KernelCallError: The chosen kernel's function cannot be loaded.
         """
-        decision = self._decide(scope or Scope(request.operation), request.context)
+        scope = scope or Scope(request.operation)
+        return self.serve(self.decided(self.engine.current(), scope, request.context), request)
+
+    def serve(self, decision: Decision, request: Call) -> Any:
+        """What `call` does once it is decided; raises as it does."""
         if self.breakers.open and decision.kernel is not None:
             decision = self._heeding_breakers(decision, calling=True)
         if decision.kernel is None:
@@ -116,13 +120,14 @@ class Dispatcher:
         Raises:
             ContextError: The values, or those around the call, do not fit the operation.
         """
-        decision = self._decide(scope, values)
+        decision = self.decided(self.engine.current(), scope, values)
         if self.breakers.open and decision.kernel is not None:
             return self._heeding_breakers(decision, calling=False)
         return decision
 
-    def _decide(self, scope: Scope, values: Mapping[str, Value]) -> Decision:
-        snapshot = self.engine.current()
+    def decided(self, snapshot: Snapshot, scope: Scope, values: Mapping[str, Value]) -> Decision:
+        """The decision under a snapshot, with what surrounds this place; breakers that its epoch does not know of yet
+        are not heeded. Raises as `decide`."""
         around = ambient.here()
         arms: Mapping[str, str] | None = None
         if around is not None:

@@ -11,7 +11,7 @@ from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 
-INTERFACE = 4
+INTERFACE = 5
 """What this package expects of the extension; `module.cpp` says the same of itself."""
 NAME = "layerzero.native._matcher"
 SWITCH = "LAYERZERO_NATIVE"

@@ -1,15 +1,11 @@
-// The arguments of `lz.attention` -> its kernel's result, or MISS: then the plain way serves, and says what is wrong.
-//
-// It serves dense calls without options, on plain tensors, where nobody watches, no scope is open and no breaker has
-// anything to count. Each condition is looked at in each call; whatever is not met is a MISS, never a guess.
+// It serves dense calls of plain tensors whose options are numbers. Each condition is looked at in each call; whatever is
+// not met is left to those who read a call in full (calls.cpp, and then Python), never guessed.
 #include "attention.hpp"
 
 #include <algorithm>
 #include <array>
 #include <limits>
 #include <unordered_map>
-
-#include "dlpack.hpp"
 
 namespace layerzero {
 namespace {
@@ -18,7 +14,7 @@ namespace {
 
 enum Field {
   batch, q_len, kv_len, q_heads, kv_heads, head_dim, v_head_dim, dtype, kv_dtype, causal, contiguous, inner_contiguous,
-  aligned, requires_grad, deterministic, graph_capture, phase, field_count,
+  aligned, requires_grad, deterministic_, graph_capture, phase, field_count,
 };
 constexpr std::array<const char*, field_count> field_names = {
     "batch", "q_len", "kv_len", "q_heads", "kv_heads", "head_dim", "v_head_dim", "dtype", "kv_dtype", "causal", "contiguous",
@@ -32,12 +28,16 @@ enum Parameter {
   phase_, return_lse_, parameter_count,
 };
 
-// Whether every option but `is_causal` has its default.
-bool plain(PyObject* const* args) {
-  for (const int index : {attn_mask_, scale_, window_, softcap_, alibi_slopes_, sinks_, enable_gqa_, phase_})
+// The options that only choose and are handed on, in two words each. False where the call has others.
+constexpr std::array<Parameter, 6> numbers = {is_causal_, dropout_p_, scale_, window_, softcap_, return_lse_};
+using Options = std::array<std::int64_t, 2 * numbers.size()>;
+
+bool read_options(PyObject* const* args, Options& options) {
+  for (const int index : {attn_mask_, alibi_slopes_, sinks_, enable_gqa_, phase_})
     if (args[index] != Py_None) return false;
-  if (args[return_lse_] != Py_False || (args[is_causal_] != Py_True && args[is_causal_] != Py_False)) return false;
-  if (!PyFloat_CheckExact(args[dropout_p_]) || PyFloat_AS_DOUBLE(args[dropout_p_]) != 0.0) return false;
+  if (args[is_causal_] != Py_True && args[is_causal_] != Py_False) return false;
+  for (std::size_t index = 0; index < numbers.size(); ++index)
+    if (!spell(args[numbers[index]], &options[2 * index])) return false;
   return PyUnicode_CheckExact(args[layout_]) && PyUnicode_CompareWithASCIIString(args[layout_], "bshd") == 0;
 }
 
@@ -85,6 +85,9 @@ struct Known {
 
 struct Plan {
   dlpack::Device device;
+  PyObject* token;  // of what surrounds the calls
+  Options options;
+  PyObject *option_names, *option_values;  // as the adapter takes them
   Packed* example;                      // null: this device is not served here
   std::array<Word, field_count> places;  // -1: the decision does not read it
   std::array<Value, word_count> values;
@@ -104,7 +107,8 @@ struct Plan {
       Py_DECREF(adapter);
     }
     for (const Value& value : values) Py_XDECREF(static_cast<PyObject*>(const_cast<void*>(value.object)));
-    Py_XDECREF(example);
+    for (PyObject* held : {static_cast<PyObject*>(token), option_names, option_values, reinterpret_cast<PyObject*>(example)})
+      Py_XDECREF(held);
     delete this;
   }
 };
@@ -117,7 +121,7 @@ struct Held {  // a plan in use: another thread may replace all plans while Pyth
   Plan* plan;
 };
 
-constexpr std::size_t most_plans = 16, most_outcomes = 1024, most_known = 8, most_tests = 64;
+constexpr std::size_t most_plans = 64, most_outcomes = 1024, most_known = 8, most_tests = 64;
 
 bool same(const Value& one, const Value& other) {
   return one.tag == other.tag && one.bits == other.bits && (one.tag < Tag::text || one.object == other.object);
@@ -179,80 +183,17 @@ void remember(Plan* plan, const Value* values, PyObject* adapter) {
   Py_XDECREF(gone);
 }
 
-// ---------------------------------------------------------------- the entry
+// ---------------------------------------------------------------- the regions of one dispatcher
 
 struct Attention {
   PyObject_HEAD
-  vectorcallfunc vectorcall;
-  const dlpack::Exchange* exchange;
   std::vector<Plan*>* plans;
   PyObject* snapshot;  // that the plans are of
   std::uint64_t hits, misses;
-  // Given by Python, in this order:
-  PyObject *engine, *dispatcher, *breakers;                 // instance dictionaries
-  PyObject *pinned, *used, *here, *nothing, *records;      // context variables, and what stands for no surroundings
-  PyObject *tensor, *parameter, *capsule, *grad_getter;    // classes, the exchange API, the descriptor `requires_grad`
-  PyObject *grad_enabled, *is_deterministic, *capturing;   // functions of torch without arguments; the last may be None
-  PyObject *learn, *adapter_of, *rescue, *succeeded, *miss;
+  PyObject *learn, *adapter_of;
 };
-constexpr std::size_t given_objects = 20;
-static_assert(offsetof(Attention, miss) - offsetof(Attention, engine) == (given_objects - 1) * sizeof(PyObject*));
 
-PyObject** objects_of(Attention* self) { return &self->engine; }
-
-// Names that are looked up in instance dictionaries, and keywords.
-PyObject *current_name, *sinks_name, *nan_check_name, *breakers_name, *open_name, *causal_names;
-
-PyObject* const not_now = nullptr;
-
-// The value of a context variable is `wanted`. False with an exception set only where Python failed.
-bool holds(PyObject* variable, PyObject* wanted) {
-  PyObject* value = nullptr;
-  if (PyContextVar_Get(variable, Py_None, &value) < 0) return false;
-  const bool is = value == wanted;
-  Py_DECREF(value);
-  return is;
-}
-
-// A function of torch without arguments: -1 where it failed.
-int ask(PyObject* function) {
-  PyObject* answer;
-  if (PyCFunction_CheckExact(function) && PyCFunction_GET_FLAGS(function) == METH_NOARGS)
-    answer = PyCFunction_GET_FUNCTION(function)(PyCFunction_GET_SELF(function), nullptr);
-  else
-    answer = PyObject_CallNoArgs(function);
-  if (answer == nullptr) return -1;
-  const int truth = answer == Py_True ? 1 : answer == Py_False ? 0 : PyObject_IsTrue(answer);
-  Py_DECREF(answer);
-  return truth;
-}
-
-int asks_gradient(Attention* self, PyObject* tensor) {
-  PyObject* answer;
-  if (Py_IS_TYPE(self->grad_getter, &PyGetSetDescr_Type)) {
-    const PyGetSetDef* get = reinterpret_cast<PyGetSetDescrObject*>(self->grad_getter)->d_getset;
-    answer = get->get(tensor, get->closure);
-  } else {
-    answer = PyObject_GetAttrString(tensor, "requires_grad");
-  }
-  if (answer == nullptr) return -1;
-  const int truth = PyObject_IsTrue(answer);
-  Py_DECREF(answer);
-  return truth;
-}
-
-// Nobody watches, no scope is open, nothing failed lately. False with or without an exception.
-bool quiet(Attention* self) {
-  if (!holds(self->pinned, Py_None) || !holds(self->used, Py_None) || !holds(self->records, Py_None)) return false;
-  if (!holds(self->here, self->nothing) && !holds(self->here, Py_None)) return false;
-  PyObject* sinks = PyDict_GetItemWithError(self->dispatcher, sinks_name);
-  if (sinks == nullptr || !PyTuple_CheckExact(sinks) || PyTuple_GET_SIZE(sinks) != 0) return false;
-  if (PyDict_GetItemWithError(self->dispatcher, nan_check_name) != Py_None) return false;
-  PyObject* failing = PyDict_GetItemWithError(self->breakers, breakers_name);
-  if (failing == nullptr || !PyDict_CheckExact(failing) || PyDict_GET_SIZE(failing) != 0) return false;
-  PyObject* open = PyDict_GetItemWithError(self->breakers, open_name);
-  return open != nullptr && PyObject_Size(open) == 0;
-}
+PyTypeObject AttentionType = {PyVarObject_HEAD_INIT(nullptr, 0)};
 
 void forget(Attention* self) {
   std::vector<Plan*> gone;
@@ -263,45 +204,54 @@ void forget(Attention* self) {
   Py_XDECREF(snapshot);
 }
 
-// Asks Python what a device's calls read; null with an exception set.
-Plan* learn(Attention* self, PyObject* snapshot, PyObject* const* args, const dlpack::Device& device) {
-  PyObject* told = PyObject_CallFunctionObjArgs(self->learn, snapshot, args[q_], args[k_], args[v_], args[is_causal_], nullptr);
+bool read_plan(Plan* plan, PyObject* told) {
+  PyObject *example, *derived, *names, *values;
+  if (!PyArg_ParseTuple(told, "O!O!O!O!", &PackedType, &example, &PyTuple_Type, &derived, &PyTuple_Type, &names,
+                        &PyTuple_Type, &values))
+    return false;
+  plan->example = reinterpret_cast<Packed*>(Py_NewRef(example));
+  plan->option_names = Py_NewRef(names);
+  plan->option_values = Py_NewRef(values);
+  Operation* operation = plan->example->operation;
+  plan->places.fill(-1);
+  for (std::size_t index = 0; index < operation->form->load_count(); ++index) {
+    PyObject* name = PyTuple_GET_ITEM(operation->fields, index);
+    if (name == Py_None) continue;
+    for (int field = 0; field < field_count; ++field)
+      if (PyUnicode_CompareWithASCIIString(name, field_names[field]) == 0) plan->places[field] = static_cast<Word>(index);
+    const int follows = PySequence_Contains(derived, name);
+    if (follows < 0) return false;
+    if (follows > 0) plan->derived.push_back(index);
+  }
+  for (int word = 0; word < word_count; ++word) {
+    PyObject* text = PyUnicode_FromString(words[word]);
+    const bool fine = text != nullptr && read_value(operation, text, plan->values[word]);
+    Py_XDECREF(text);
+    if (!fine) return false;
+  }
+  for (const Word place : plan->places)
+    if (place >= 0) plan->differ.push_back(static_cast<std::size_t>(place));
+  plan->differ.insert(plan->differ.end(), plan->derived.begin(), plan->derived.end());
+  if (operation->form->is_tree()) plan->by_number.assign(static_cast<std::size_t>(operation->form->outcome_count()), nullptr);
+  return true;
+}
+
+// Asks Python what calls like this one read; null with or without an exception.
+Plan* learn(Attention* self, PyObject* snapshot, PyObject* token, PyObject* const* args, const dlpack::Device& device,
+            const Options& options) {
+  if (self->plans->size() >= most_plans) return nullptr;
+  PyObject* call[parameter_count + 1] = {snapshot};
+  std::copy(args, args + parameter_count, call + 1);
+  PyObject* told = PyObject_Vectorcall(self->learn, call, parameter_count + 1, nullptr);
   if (told == nullptr) return nullptr;
   auto* plan = new Plan{};
-  plan->users = 1;
   plan->device = device;
-  bool fine = true;
-  if (told != Py_None) {
-    PyObject *example, *derived;
-    fine = PyArg_ParseTuple(told, "O!O!", &PackedType, &example, &PyTuple_Type, &derived);
-    if (fine) {
-      plan->example = reinterpret_cast<Packed*>(Py_NewRef(example));
-      Operation* operation = plan->example->operation;
-      plan->places.fill(-1);
-      for (std::size_t index = 0; index < operation->form->load_count(); ++index) {
-        PyObject* name = PyTuple_GET_ITEM(operation->fields, index);
-        if (name == Py_None) continue;
-        for (int field = 0; field < field_count; ++field)
-          if (PyUnicode_CompareWithASCIIString(name, field_names[field]) == 0) plan->places[field] = static_cast<Word>(index);
-        const int follows = PySequence_Contains(derived, name);
-        fine &= follows >= 0;
-        if (follows > 0) plan->derived.push_back(index);
-      }
-      for (int word = 0; fine && word < word_count; ++word) {
-        PyObject* text = PyUnicode_FromString(words[word]);
-        fine = text != nullptr && read_value(operation, text, plan->values[word]);
-        Py_XDECREF(text);
-      }
-      for (const Word place : plan->places)
-        if (place >= 0) plan->differ.push_back(static_cast<std::size_t>(place));
-      plan->differ.insert(plan->differ.end(), plan->derived.begin(), plan->derived.end());
-      if (operation->form->is_tree()) plan->by_number.assign(static_cast<std::size_t>(operation->form->outcome_count()), nullptr);
-    }
-  }
+  plan->token = Py_NewRef(token);
+  plan->options = options;
+  const bool fine = told == Py_None || read_plan(plan, told);
   Py_DECREF(told);
   // While Python ran, another thread may have published: then this plan is for nobody.
-  if (!fine || self->snapshot != snapshot || self->plans->size() >= most_plans) {
-    if (fine) PyErr_Clear();
+  if (!fine || self->snapshot != snapshot) {
     plan->release();
     return nullptr;
   }
@@ -359,7 +309,7 @@ PyObject* decide(Attention* self, Plan* plan, const Value* values) {
 }
 
 // Fills in what this call gives. False: its arguments do not fit, and the plain way says how.
-bool fill(Attention* self, const Plan* plan, PyObject* const* args, const dlpack::Tensor* tensors, Value* values) {
+bool fill(Edge* edge, const Plan* plan, PyObject* const* args, const dlpack::Tensor* tensors, Value* values) {
   const dlpack::Tensor &q = tensors[0], &k = tensors[1], &v = tensors[2];
   const std::int64_t sizes[] = {q.shape[0], q.shape[1], k.shape[1], q.shape[2], k.shape[2], q.shape[3], v.shape[3]};
   if (k.shape[0] != sizes[batch] || k.shape[3] != sizes[head_dim]) return false;
@@ -383,14 +333,13 @@ bool fill(Attention* self, const Plan* plan, PyObject* const* args, const dlpack
     memory.inner_contiguous &= one.inner_contiguous;
   }
   // torch is asked for its state only where a rule reads it.
-  int gradient = plan->places[requires_grad] < 0 ? 0 : ask(self->grad_enabled);
+  int gradient = plan->places[requires_grad] < 0 ? 0 : grad_enabled(edge);
   if (gradient > 0) {
     gradient = 0;
-    for (int index = 0; gradient == 0 && index < 3; ++index) gradient = asks_gradient(self, args[index]);
+    for (int index = 0; gradient == 0 && index < 3; ++index) gradient = asks_gradient(edge, args[index]);
   }
-  const int settled = plan->places[deterministic] < 0 ? 0 : ask(self->is_deterministic);
-  const bool may_record = q.device.kind == dlpack::cuda || q.device.kind == dlpack::rocm;
-  const int captured = !may_record ? 0 : self->capturing == Py_None ? -1 : ask(self->capturing);
+  const int settled = plan->places[deterministic_] < 0 ? 0 : deterministic(edge);
+  const int captured = capturing(edge, q.device);
   if (gradient < 0 || settled < 0 || captured < 0) return false;
 
   const auto put = [&](Field field, const Value& value) {
@@ -405,127 +354,39 @@ bool fill(Attention* self, const Plan* plan, PyObject* const* args, const dlpack
   put(inner_contiguous, Value::of(memory.inner_contiguous));
   put(aligned, Value::of(true));
   put(requires_grad, Value::of(gradient > 0));
-  put(deterministic, Value::of(settled > 0));
+  put(deterministic_, Value::of(settled > 0));
   put(graph_capture, Value::of(captured > 0));
   put(phase, plan->values[sizes[q_len] == 1 && sizes[kv_len] > 1 ? decode : prefill]);
   return true;
 }
 
-// The adapter for a call, a new reference; null without an exception: a MISS.
-PyObject* adapter_for(Attention* self, PyObject* const* args, PyObject* snapshot) {
-  dlpack::Tensor tensors[3];
-  for (int index = 0; index < 3; ++index) {
-    PyObject* tensor = args[index];
-    const auto* type = reinterpret_cast<PyObject*>(Py_TYPE(tensor));
-    if (type != self->tensor && type != self->parameter) return not_now;
-    if (self->exchange->tensor_from_object(tensor, &tensors[index]) != 0) {
-      PyErr_Clear();
-      return not_now;
-    }
-    if (tensors[index].dimensions != 4 || tensors[index].strides == nullptr) return not_now;
-    if (!same(tensors[index].device, tensors[0].device)) return not_now;
-  }
+Plan* plan_for(Attention* self, PyObject* snapshot, PyObject* token, PyObject* const* args, const dlpack::Device& device,
+               const Options& options) {
   if (self->snapshot != snapshot) {
     forget(self);
     self->snapshot = Py_NewRef(snapshot);
   }
-  Plan* plan = nullptr;
   for (Plan* one : *self->plans)
-    if (same(one->device, tensors[0].device)) plan = one;
-  if (plan == nullptr) plan = learn(self, snapshot, args, tensors[0].device);
-  if (plan == nullptr || plan->example == nullptr || !plan->example->complete) return not_now;
-  const Held held(plan);
-
-  const std::size_t count = plan->example->count;
-  constexpr std::size_t few = 96;
-  if (count > few) return not_now;
-  Value values[few];
-  std::copy(plan->example->values, plan->example->values + count, values);
-  if (!fill(self, plan, args, tensors, values)) return not_now;
-  if (!plan->derived.empty()) {
-    for (const std::size_t index : plan->derived) values[index] = Value{};
-    if (!complete_again(plan->example->operation, values)) return not_now;
-  }
-  return decide(self, plan, values);
-}
-
-PyObject* call(PyObject* callable, PyObject* const* args, size_t flags, PyObject* names) {
-  auto* self = reinterpret_cast<Attention*>(callable);
-  if (PyVectorcall_NARGS(flags) != parameter_count || names != nullptr) {
-    PyErr_SetString(PyExc_TypeError, "wanted every parameter of lz.attention, by position");
-    return nullptr;
-  }
-  if (!plain(args) || !quiet(self)) return PyErr_Occurred() ? nullptr : Py_NewRef(self->miss);
-  PyObject* snapshot = PyDict_GetItemWithError(self->engine, current_name);
-  if (snapshot == nullptr || snapshot == Py_None) return PyErr_Occurred() ? nullptr : Py_NewRef(self->miss);
-  Py_INCREF(snapshot);
-  PyObject* adapter = adapter_for(self, args, snapshot);
-  if (adapter == nullptr) {
-    Py_DECREF(snapshot);
-    return PyErr_Occurred() ? nullptr : Py_NewRef(self->miss);
-  }
-  PyObject* const given[] = {args[q_], args[k_], args[v_], Py_True};
-  PyObject* result = PyObject_Vectorcall(adapter, given, 3, args[is_causal_] == Py_True ? causal_names : nullptr);
-  Py_DECREF(adapter);
-  if (result == nullptr && PyErr_ExceptionMatches(PyExc_Exception)) {
-    PyObject *type, *error, *trace;
-    PyErr_Fetch(&type, &error, &trace);
-    PyErr_NormalizeException(&type, &error, &trace);
-    if (trace != nullptr) PyException_SetTraceback(error, trace);
-    result = PyObject_CallFunctionObjArgs(self->rescue, snapshot, args[q_], args[k_], args[v_], args[is_causal_], error, nullptr);
-    Py_XDECREF(type);
-    Py_XDECREF(error);
-    Py_XDECREF(trace);
-  } else if (result != nullptr) {
-    PyObject* failing = PyDict_GetItemWithError(self->breakers, breakers_name);
-    if (failing != nullptr && PyDict_Check(failing) && PyDict_GET_SIZE(failing) != 0) {
-      // Something failed meanwhile, perhaps this kernel in another thread: a success counts.
-      PyObject* done = PyObject_CallFunctionObjArgs(self->succeeded, snapshot, args[q_], args[k_], args[v_], args[is_causal_], nullptr);
-      if (done == nullptr) Py_CLEAR(result);
-      Py_XDECREF(done);
-    }
-  }
-  Py_DECREF(snapshot);
-  return result;
+    if (one->token == token && same(one->device, device) && one->options == options) return one;
+  return learn(self, snapshot, token, args, device, options);
 }
 
 PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
-  if (PyTuple_GET_SIZE(args) != static_cast<Py_ssize_t>(given_objects)) {
-    PyErr_Format(PyExc_TypeError, "wanted %zu arguments", given_objects);
-    return nullptr;
-  }
+  PyObject *learn, *adapter_of;
+  if (!PyArg_ParseTuple(args, "OO:Attention", &learn, &adapter_of)) return nullptr;
   auto* self = reinterpret_cast<Attention*>(type->tp_alloc(type, 0));
   if (self == nullptr) return nullptr;
   self->plans = new std::vector<Plan*>;
-  self->vectorcall = call;
-  for (std::size_t index = 0; index < given_objects; ++index)
-    objects_of(self)[index] = Py_NewRef(PyTuple_GET_ITEM(args, static_cast<Py_ssize_t>(index)));
-  self->exchange = static_cast<const dlpack::Exchange*>(PyCapsule_GetPointer(self->capsule, dlpack::capsule_name));
-  bool fine = self->exchange != nullptr;
-  if (fine && (self->exchange->header.major != dlpack::major_version || self->exchange->tensor_from_object == nullptr)) {
-    PyErr_SetString(PyExc_ValueError, "this torch exports another version of the DLPack exchange API");
-    fine = false;
-  }
-  for (PyObject* dictionary : {self->engine, self->dispatcher, self->breakers})
-    if (fine && !PyDict_CheckExact(dictionary)) {
-      PyErr_SetString(PyExc_TypeError, "wanted instance dictionaries");
-      fine = false;
-    }
-  for (PyObject* variable : {self->pinned, self->used, self->here, self->records})
-    if (fine && !PyContextVar_CheckExact(variable)) {
-      PyErr_SetString(PyExc_TypeError, "wanted context variables");
-      fine = false;
-    }
-  if (!fine) Py_CLEAR(self);
+  self->learn = Py_NewRef(learn);
+  self->adapter_of = Py_NewRef(adapter_of);
   return reinterpret_cast<PyObject*>(self);
 }
 
 int traverse(PyObject* object, visitproc visit, void* arg) {
   auto* self = reinterpret_cast<Attention*>(object);
-  Py_VISIT(self->snapshot);
-  for (std::size_t index = 0; index < given_objects; ++index) Py_VISIT(objects_of(self)[index]);
+  for (PyObject* held : {self->snapshot, self->learn, self->adapter_of}) Py_VISIT(held);
   for (Plan* plan : *self->plans) {
-    Py_VISIT(plan->example);
+    for (PyObject* held : {plan->token, plan->option_values, reinterpret_cast<PyObject*>(plan->example)}) Py_VISIT(held);
     for (PyObject* adapter : plan->by_number) Py_VISIT(adapter);
     for (const Known& one : plan->known) Py_VISIT(one.adapter);
     for (auto& [outcome, adapter] : plan->by_outcome) {
@@ -546,7 +407,8 @@ void deallocate(PyObject* object) {
   auto* self = reinterpret_cast<Attention*>(object);
   forget(self);
   delete self->plans;
-  for (std::size_t index = 0; index < given_objects; ++index) Py_XDECREF(objects_of(self)[index]);
+  Py_XDECREF(self->learn);
+  Py_XDECREF(self->adapter_of);
   Py_TYPE(object)->tp_free(object);
 }
 
@@ -555,7 +417,15 @@ PyObject* counts(PyObject* object, void*) {
   return Py_BuildValue("(KK)", self->hits, self->misses);
 }
 
-PyTypeObject AttentionType = {PyVarObject_HEAD_INIT(nullptr, 0)};
+PyObject* forget_all(PyObject* object, PyObject*) {
+  forget(reinterpret_cast<Attention*>(object));
+  Py_RETURN_NONE;
+}
+
+PyMethodDef methods[] = {
+    {"forget", forget_all, METH_NOARGS, "Remember no region, and hold no snapshot."},
+    {nullptr, nullptr, 0, nullptr},
+};
 
 PyGetSetDef properties[] = {
     {"counts", counts, nullptr, "Calls in a region that was known, and those that asked the form.", nullptr},
@@ -564,25 +434,48 @@ PyGetSetDef properties[] = {
 
 }  // namespace
 
+bool find_way(PyObject* object, Edge* edge, PyObject* snapshot, PyObject* token, PyObject* const* args, Way& way) {
+  auto* self = reinterpret_cast<Attention*>(object);
+  if (!Py_IS_TYPE(object, &AttentionType)) return false;
+  Options options;
+  if (!read_options(args, options)) return false;
+  dlpack::Tensor tensors[3];
+  for (int index = 0; index < 3; ++index) {
+    if (!is_tensor(edge, args[index]) || !look(edge, args[index], tensors[index])) return false;
+    if (tensors[index].dimensions != 4 || !same(tensors[index].device, tensors[0].device)) return false;
+  }
+  Plan* plan = plan_for(self, snapshot, token, args, tensors[0].device, options);
+  if (plan == nullptr || plan->example == nullptr || !plan->example->complete) return false;
+  const Held held(plan);
+
+  const std::size_t count = plan->example->count;
+  constexpr std::size_t few = 96;
+  if (count > few) return false;
+  Value values[few];
+  std::copy(plan->example->values, plan->example->values + count, values);
+  if (!fill(edge, plan, args, tensors, values)) return false;
+  if (!plan->derived.empty()) {
+    for (const std::size_t index : plan->derived) values[index] = Value{};
+    if (!complete_again(plan->example->operation, values)) return false;
+  }
+  way.adapter = decide(self, plan, values);
+  if (way.adapter == nullptr) return false;
+  way.names = Py_NewRef(plan->option_names);
+  way.options = Py_NewRef(plan->option_values);
+  return true;
+}
+
 bool ready_attention(PyObject* module) {
-  current_name = PyUnicode_InternFromString("_current");
-  sinks_name = PyUnicode_InternFromString("sinks");
-  nan_check_name = PyUnicode_InternFromString("_nan_check");
-  breakers_name = PyUnicode_InternFromString("_breakers");
-  open_name = PyUnicode_InternFromString("open");
-  causal_names = Py_BuildValue("(N)", PyUnicode_InternFromString("is_causal"));  // matched by identity
-  if (!current_name || !sinks_name || !nan_check_name || !breakers_name || !open_name || !causal_names) return false;
   PyTypeObject& type = AttentionType;
   type.tp_name = "layerzero.native._matcher.Attention";
-  type.tp_doc = "Calls the adapter of a dense attention call, or gives the object that says that it does not.";
+  type.tp_doc = "The regions of dense attention calls.";
   type.tp_basicsize = sizeof(Attention);
-  type.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL;
+  type.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC;
   type.tp_new = make;
-  type.tp_call = PyVectorcall_Call;
-  type.tp_vectorcall_offset = offsetof(Attention, vectorcall);
   type.tp_traverse = traverse;
   type.tp_clear = clear;
   type.tp_dealloc = deallocate;
+  type.tp_methods = methods;
   type.tp_getset = properties;
   return PyModule_AddType(module, &type) == 0;
 }

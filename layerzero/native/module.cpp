@@ -1,6 +1,7 @@
 // The extension module. It serves the main interpreter of a build with the interpreter lock, and refuses all others:
 // the types are static, and what is remembered is guarded by the lock alone.
 #include "attention.hpp"
+#include "calls.hpp"
 #include "decider.hpp"
 #include "stages_object.hpp"
 
@@ -12,8 +13,9 @@ int execute(PyObject* module) {
     return -1;
   }
   const bool ready = layerzero::ready_operation(module) && layerzero::ready_decider(module) &&
-                     layerzero::ready_attention(module) && layerzero::ready_stages(module) &&
-                     PyModule_AddIntConstant(module, "INTERFACE", 4) == 0;  // as __init__.py expects
+                     layerzero::ready_edge(module) && layerzero::ready_attention(module) &&
+                     layerzero::ready_calls(module) && layerzero::ready_stages(module) &&
+                     PyModule_AddIntConstant(module, "INTERFACE", 5) == 0;  // as __init__.py expects
   return ready ? 0 : -1;
 }
 

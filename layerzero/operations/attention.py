@@ -207,7 +207,7 @@ def _read_mask(
     words = f"a shape that broadcasts to [batch, heads, q_len, kv_len] = {list(full)}"
     check_tensor("attn_mask", mask, words, 2, 3, 4)
     check_device("attn_mask", mask, q, "q")
-    spread = mask.reshape((1,) * (4 - mask.ndim) + tuple(mask.shape))
+    spread = mask if mask.ndim == 4 else mask.reshape((1,) * (4 - mask.ndim) + tuple(mask.shape))
     if any(size not in (1, wanted) for size, wanted in zip(spread.shape, full, strict=True)):
         raise error("attn_mask", words, shape(mask))
     if mask.dtype == torch.bool:

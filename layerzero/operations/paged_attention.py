@@ -111,28 +111,42 @@ def read(
     if is_causal:  # the default of an adapter is that of `attention`: not causal
         kwargs["is_causal"] = True
     read_score_options(context, kwargs, scale=scale, window=window, softcap=softcap, sinks=sinks, q=q, q_heads=q_heads)
-    call = Call(OPERATION, context, (q, k_cache, v_cache), kwargs)
     if looks_at_values(page_table, context["graph_capture"] is True):
-        check_values(call)
-    return call
+        check_values(q, k_cache, page_table, seq_lens, cu_seqlens_q)
+    return Call(OPERATION, context, (q, k_cache, v_cache), kwargs)
 
 
-def check_values(call: Call) -> None:
+def look(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    page_table: Tensor,
+    seq_lens: Tensor | None,
+    is_causal: bool,
+    cu_seqlens_q: Tensor | None,
+    *options: Any,
+) -> None:
+    """Look at the values of a call whose tensors look like those of an earlier one; as `read` does."""
+    check_values(q, k_cache, page_table, seq_lens, cu_seqlens_q)
+
+
+def check_values(
+    q: Tensor, k_cache: Tensor, page_table: Tensor, seq_lens: Tensor | None, cu_seqlens_q: Tensor | None
+) -> None:
     """Look at the values of the table, lengths and offsets of a paged call; waits for the device.
 
     Raises:
         ArgumentError: A length exceeds its pages, a page in use does not exist, or the offsets do not rise from 0 to
             the number of queries.
     """
-    q, k_cache, _ = call.args
     import torch
 
-    table = call.kwargs["page_table"].cpu()
+    table = page_table.cpu()
     pages, page_size = k_cache.shape[:2]
     capacity = table.shape[1] * page_size
     used = torch.ones_like(table, dtype=torch.bool)
-    if "seq_lens" in call.kwargs:
-        lengths = call.kwargs["seq_lens"].cpu()
+    if seq_lens is not None:
+        lengths = seq_lens.cpu()
         wrong = (lengths < 0) | (lengths > capacity)
         if wrong.any():
             b = int(wrong.nonzero()[0])
@@ -143,8 +157,8 @@ def check_values(call: Call) -> None:
     if wrong.any():
         b, at = wrong.nonzero()[0].tolist()
         raise error("page_table", f"pages in 0..{pages - 1} for the keys in use", f"{int(table[b, at])} in row {b}")
-    if "cu_seqlens_q" in call.kwargs:
-        offsets = call.kwargs["cu_seqlens_q"].tolist()
+    if cu_seqlens_q is not None:
+        offsets = cu_seqlens_q.tolist()
         if offsets[0] != 0 or offsets[-1] != q.shape[0] or offsets != sorted(offsets):
             raise error("cu_seqlens_q", f"offsets that rise from 0 to {q.shape[0]}", offsets)
 

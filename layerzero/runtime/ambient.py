@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from layerzero.check.expressions import Value
+from layerzero.errors import ContextError
 from layerzero.runtime.once import Once
 from layerzero.runtime.snapshot import Snapshot
 from layerzero.semantics.context import read_value
@@ -25,11 +26,12 @@ _said = Once()
 class Surroundings:
     """The fields in force at one place of the program, inner ones over outer ones."""
 
-    __slots__ = ("_read", "fields")
+    __slots__ = ("_read", "fields", "seen")
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self.fields = fields
         self._read: tuple[Snapshot, Mapping[str, Value], Mapping[str, str]] | None = None
+        self.seen: tuple[Snapshot, object] | None = None
 
     def read(self, snapshot: Snapshot) -> tuple[Mapping[str, Value], Mapping[str, str]]:
         """The values that the snapshot's policy declares, and the arms that they enrol in.
@@ -53,6 +55,16 @@ class Surroundings:
         arms = snapshot.enrol(values)
         self._read = (snapshot, values, arms)
         return values, arms
+
+    def token(self, snapshot: Snapshot) -> object:
+        """What stands for the fields in calls under a snapshot: one object for all that rules cannot tell apart, None
+        where rules read none of them, NotImplemented where only a call that is read in full can tell."""
+        try:
+            token = snapshot.token(*self.read(snapshot))
+        except ContextError:  # said by the call that is read in full
+            return NotImplemented
+        self.seen = (snapshot, token)
+        return token
 
 
 NOTHING = Surroundings({})

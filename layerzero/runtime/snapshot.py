@@ -7,7 +7,8 @@ another device, as offline questions have, is served by a matcher made when it i
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from layerzero import native
@@ -29,6 +30,7 @@ from layerzero.semantics.proof import Outcome
 
 DEVICE_FIELDS = ("device", "device_name", "sm")
 CONTROL = "control"
+MOST_TOKENS = 4096
 
 DeviceKey = tuple[Value | None, ...]
 
@@ -60,6 +62,8 @@ class Snapshot:
         self.devices = tuple(form.fixed for form in forms)
         self._fixed = tuple(name for name in DEVICE_FIELDS if name in vocabulary.types)
         self._making = threading.Lock()
+        self._tokens: dict[Hashable, object] = {}
+        self._first = tuple(forms)
         self._matchers: dict[DeviceKey, Matcher] = {}
         for form in forms:
             self._matchers[tuple(form.fixed.get(name) for name in self._fixed)] = build(form)
@@ -144,6 +148,26 @@ class Snapshot:
         function: Any = self.matcher(asked).function(scope.operation)
         packed: object = function.pack(asked, arms, self)
         return packed
+
+    @cached_property
+    def _rules_read(self) -> frozenset[str]:
+        """The fields that calls on the devices compiled from the start can be decided by."""
+        operations = (operation for form in self._first for operation in form.operations.values())
+        given = frozenset(load.name for operation in operations for load in operation.loads)
+        return given.union(*self.vocabulary.needed.values())
+
+    def token(self, values: Mapping[str, Value], arms: Mapping[str, str]) -> object:
+        """An object that stands for values which surround calls, and their arms: the same for all that rules of the
+        devices compiled from the start cannot tell apart, None for nothing, NotImplemented where there are too many."""
+        if any(name in values for name in DEVICE_FIELDS):
+            return NotImplemented
+        read = tuple(sorted(item for item in values.items() if item[0] in self._rules_read))
+        if not read and not arms:
+            return None
+        key = (read, tuple(sorted(arms.items())))
+        if len(self._tokens) >= MOST_TOKENS and key not in self._tokens:
+            return NotImplemented
+        return self._tokens.setdefault(key, key)
 
     def region(self, scope: Scope, values: Mapping[str, Value], arms: Mapping[str, str]) -> Region:
         """The contexts around this one that are decided alike.

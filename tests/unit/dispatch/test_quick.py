@@ -1,4 +1,4 @@
-"""The quick way of `lz.attention`: whatever it serves, it serves as the plain way does."""
+"""The quick way of the public calls: whatever it serves, it serves as the plain way does."""
 
 from __future__ import annotations
 
@@ -38,15 +38,16 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Callable[...,
 
 
 def counts() -> tuple[int, int]:
-    assert api._quick.attend is not None
-    hits, misses = api._quick.attend.counts  # type: ignore[attr-defined]
+    """Hits and misses of the regions of dense attention."""
+    hits, misses = lz.attention.regions.counts  # type: ignore[attr-defined]
     return hits, misses
 
 
-def served_quickly(call: Callable[[], Any]) -> tuple[bool, Any]:
-    before = sum(counts())
+def served_quickly(call: Callable[[], Any], function: Any = lz.attention) -> tuple[bool, Any]:
+    """Whether a call was served from what is remembered, and its result."""
+    before, regions = function.counts[0], sum(counts())
     result = call()
-    return sum(counts()) > before, result
+    return function.counts[0] > before or sum(counts()) > regions, result
 
 
 def tensors() -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
@@ -140,13 +141,27 @@ def test_wrong_arguments_are_told_as_before(kernels: dict[str, Callable[..., Any
 
 
 @pytest.mark.parametrize(
-    "options", [{"scale": 0.5}, {"window": 3}, {"return_lse": True}, {"layout": "bhsd"}, {"phase": "prefill"}], ids=str
+    "options",
+    [
+        *({"scale": 0.5}, {"scale": 1}, {"window": 3}, {"softcap": 2.0}, {"dropout_p": 0.5}, {"return_lse": True}),
+        *({"layout": "bhsd"}, {"phase": "prefill"}, {"enable_gqa": True}, {"sinks": torch.zeros(2)}),
+        *({"attn_mask": torch.ones(1, 1, 2, 2, dtype=torch.bool)}, {"attn_mask": torch.zeros(2, 2)}),
+        {"alibi_slopes": torch.zeros(2), "scale": 0.5},
+    ],
+    ids=str,
 )
-def test_options_go_the_plain_way(kernels: dict[str, Callable[..., Any]], options: dict[str, Any]) -> None:
+def test_options_reach_the_kernel(kernels: dict[str, Callable[..., Any]], options: dict[str, Any]) -> None:
     q = torch.zeros(1, 2, 2, 8)
-    quick, result = served_quickly(lambda: lz.attention(q, q, q, **options))
-    assert not quick
-    assert result == api._call(attention.read(q, q, q, **options))
+    expected_name, expected = api._call(attention.read(q, q, q, **options))
+    for number in range(2):
+        quick, (name, given) = served_quickly(lambda: lz.attention(q, q, q, **options))
+        spread = "attn_mask" in options and options["attn_mask"].ndim < 4
+        assert number == 0 or quick is not spread
+        assert name == expected_name
+        assert given.keys() == expected.keys()
+        assert all(
+            torch.equal(given[k], v) if isinstance(v, torch.Tensor) else given[k] == v for k, v in expected.items()
+        )
 
 
 def test_whoever_watches_sees_every_call(kernels: dict[str, Callable[..., Any]]) -> None:
@@ -159,6 +174,7 @@ def test_whoever_watches_sees_every_call(kernels: dict[str, Callable[..., Any]])
     lz.attention(q, q, q)
     api._dispatcher.remove_sink(seen.append)
     assert (len(records), len(seen)) == (1, 1)
+    assert [one.decision.values for one in (*records, *seen)] == [attention.read(q, q, q).context] * 2
     assert served_quickly(lambda: lz.attention(q, q, q))[0]
 
 
@@ -184,8 +200,12 @@ def test_fields_around_the_call_count(kernels: dict[str, Callable[..., Any]]) ->
     text = 'policy "p"\nfield tenant: string\nlock torch.sdpa_math for attention when tenant == "bank" else choose'
     with in_force(text):
         chosen = lz.attention(q, q, q)[0]
-        with lz.context(tenant="bank"):
-            assert lz.attention(q, q, q)[0] == "torch.sdpa_math" != chosen
+        for number in range(3):
+            with lz.context(tenant="bank", request_id=f"r-{number}"):
+                quick, result = served_quickly(lambda: lz.attention(q, q, q))
+                assert quick and result[0] == "torch.sdpa_math" != chosen
+            with lz.context(tenant="shop", layer=number):
+                assert served_quickly(lambda: lz.attention(q, q, q)) == (True, (chosen, {}))
         assert lz.attention(q, q, q)[0] == chosen
 
 
@@ -204,8 +224,7 @@ def test_a_kernel_that_raises_is_counted_and_the_call_goes_on(kernels: dict[str,
     quick, result = served_quickly(lambda: lz.attention(q, q, q))
     assert quick and result[0] != chosen
     assert api._breakers._breakers[chosen, "cpu"].failures == 1
-    quick, result = served_quickly(lambda: lz.attention(q, q, q))
-    assert not quick and result[0] != chosen
+    assert lz.attention(q, q, q)[0] != chosen
     assert api._breakers._breakers[chosen, "cpu"].failures == 2
 
 
@@ -280,10 +299,12 @@ def test_tensors_of_other_classes_go_the_plain_way(kernels: dict[str, Callable[.
 
 def test_the_entry_wants_what_it_is_given() -> None:
     assert native.matcher is not None
+    for entry in (native.matcher.Attention, native.matcher.Edge, native.matcher.Call):
+        with pytest.raises(TypeError):
+            entry()
     with pytest.raises(TypeError):
-        native.matcher.Attention()
-    with pytest.raises((TypeError, ValueError)):
-        native.matcher.Attention(*[None] * 20)
-    lz.attention(*[torch.zeros(1, 2, 2, 8)] * 3)
+        native.matcher.Edge(*[None] * 19)
+    with pytest.raises(ValueError, match="too many parameters"):
+        native.matcher.Call(*[None] * 6, tuple("abcdefghijklmnopq"), (), -1, -1)
     with pytest.raises(TypeError):
-        api._quick.attend(1)  # type: ignore[misc]
+        native.matcher.quicken(int)
