@@ -19,7 +19,8 @@ from layerzero.regions.translate import TooComplexError
 MAX_BOOSTS = 12
 """Boosts of two kernels whose every combination is looked at."""
 
-Factors = list[tuple[float, Formula]]
+Boosts = tuple[list[float], list[float], Formula]
+"""Factors of the one kernel, factors of the other, and where they apply."""
 
 
 @dataclass
@@ -103,37 +104,38 @@ class Chosen:
         """
         key = (kernel, other, factor)
         if key not in self._ahead:
-            own, its = self._factors(kernel), self._factors(other)
-            if len(own) + len(its) > MAX_BOOSTS:
+            boosts = self._boosts(kernel, other)
+            if len(boosts) > MAX_BOOSTS:
                 raise TooComplexError(f"more than {MAX_BOOSTS} boosts of `{kernel}` and `{other}`")
-            extra = [] if factor is None else [factor]
-            self._ahead[key] = self._compare(kernel, other, own, its, extra, [])
+            self._ahead[key] = self._compare(kernel, other, boosts, [] if factor is None else [factor], [])
         return self._ahead[key]
 
-    def _factors(self, kernel: str) -> Factors:
-        found = ((one.rule.factor, self.model.part(one, kernel)) for one in self.model.reaches("boost", self.without))
-        return [one for one in found if one[0] != 1 and one[1] != f.FALSE]
+    def _boosts(self, kernel: str, other: str) -> list[Boosts]:
+        """A boost of both kernels where it applies to both on the same condition is one, which halves what follows."""
+        found: list[Boosts] = []
+        for one in self.model.reaches("boost", self.without):
+            factor = [one.rule.factor] if one.rule.factor != 1 else []
+            mine, its = self.model.part(one, kernel), self.model.part(one, other)
+            if mine == its:
+                found.append((factor, factor, mine))
+            else:
+                found += [(factor, [], mine), ([], factor, its)]
+        return [one for one in found if (one[0] or one[1]) and one[2] != f.FALSE]
 
     def _compare(
-        self, kernel: str, other: str, own: Factors, its: Factors, mine: list[float], theirs: list[float]
+        self, kernel: str, other: str, boosts: list[Boosts], mine: list[float], theirs: list[float]
     ) -> Formula:
         """One boost after the other applies or does not, until the rest can change nothing."""
-        least = [*mine, *(factor for factor, _ in own if factor < 1)]
-        most = [*mine, *(factor for factor, _ in own if factor > 1)]
-        low = [*theirs, *(factor for factor, _ in its if factor < 1)]
-        high = [*theirs, *(factor for factor, _ in its if factor > 1)]
+        own, its = [x for one in boosts for x in one[0]], [x for one in boosts for x in one[1]]
+        least, most = [*mine, *(x for x in own if x < 1)], [*mine, *(x for x in own if x > 1)]
+        low, high = [*theirs, *(x for x in its if x < 1)], [*theirs, *(x for x in its if x > 1)]
         if self._rank(kernel, least) < self._rank(other, high):
             return f.TRUE
         if self._rank(kernel, most) > self._rank(other, low):
             return f.FALSE
-        first, *rest = own or its
-        factor, applies = first
-        if own:
-            yes = self._compare(kernel, other, rest, its, [*mine, factor], theirs)
-            no = self._compare(kernel, other, rest, its, mine, theirs)
-        else:
-            yes = self._compare(kernel, other, own, rest, mine, [*theirs, factor])
-            no = self._compare(kernel, other, own, rest, mine, theirs)
+        (factor, its_factor, applies), *rest = boosts
+        yes = self._compare(kernel, other, rest, [*mine, *factor], [*theirs, *its_factor])
+        no = self._compare(kernel, other, rest, mine, theirs)
         return f.any_of([f.all_of([applies, yes]), f.all_of([self.model.negation(applies), no])])
 
     def _rank(self, kernel: str, factors: Iterable[float]) -> tuple[float, int, str]:

@@ -1,4 +1,5 @@
-"""Tensors in the layout of a call -> in the layout of a library, as views: no element is moved."""
+"""Tensors in the layout of a call -> in the layout of a library, as views: no element is moved but where
+`inner_contiguous` says so, which kernels declare (`set copies_inner_strided = true`) and a rule prices."""
 
 from __future__ import annotations
 
@@ -8,6 +9,11 @@ from torch import Tensor
 def sequence_first(layout: str, *tensors: Tensor) -> tuple[Tensor, ...]:
     """[B,H,S,D] seen as [B,S,H,D]; tensors that are in that layout already as they are."""
     return tensors if layout == "bshd" else tuple(t.transpose(1, 2) for t in tensors)
+
+
+def inner_contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """With a last dimension of stride 1: those that have it as they are, the others copied."""
+    return tuple(t if t.stride(-1) == 1 or t.shape[-1] < 2 else t.contiguous() for t in tensors)
 
 
 def answer(layout: str, out: Tensor, lse: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:

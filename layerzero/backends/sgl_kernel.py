@@ -11,7 +11,7 @@ from sgl_kernel.flash_attn import flash_attn_with_kvcache
 from sgl_kernel.utils import is_arch_support_pdl
 from torch import Tensor
 
-from layerzero.backends.layouts import answer, packed_halves, rows, sequence_first, window_size
+from layerzero.backends.layouts import answer, inner_contiguous, packed_halves, rows, sequence_first, window_size
 from layerzero.backends.rotation import cos_sin_cache, positions
 from layerzero.backends.weights import AWQWeight, GPTQWeight
 
@@ -31,7 +31,7 @@ def attention(
     return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """FlashAttention 3 over a dense cache; nothing is appended to it."""
-    q, k, v = sequence_first(layout, q, k, v)
+    q, k, v = inner_contiguous(*sequence_first(layout, q, k, v))
     out, lse, *_ = flash_attn_with_kvcache(
         q,
         k,

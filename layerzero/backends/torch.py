@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import flex_attention as flex_module
 
+from layerzero.backends.layouts import inner_contiguous
 from layerzero.backends.reference.attention import gather_pages
 
 aten = torch.ops.aten
@@ -40,7 +41,7 @@ def sdpa_flash(
     return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """FlashAttention 2; its own causal mask is aligned to the bottom right."""
-    q, k, v = _heads_first(layout, q, k, v)
+    q, k, v = inner_contiguous(*_heads_first(layout, q, k, v))
     out, lse, *_ = aten._scaled_dot_product_flash_attention(q, k, v, dropout_p, is_causal, False, scale=scale)
     return _answer(layout, out, lse if return_lse else None)
 
@@ -55,7 +56,7 @@ def sdpa_cudnn(
     layout: str = "bshd",
 ) -> Tensor:
     """cuDNN's attention. Its causal mask is aligned to the top left; one query is not masked at all."""
-    q, k, v = _heads_first(layout, q, k, v)
+    q, k, v = inner_contiguous(*_heads_first(layout, q, k, v))
     causal = is_causal and q.shape[2] > 1
     trains = _trains(q, k, v)
     out, *_ = aten._scaled_dot_product_cudnn_attention(q, k, v, None, trains, dropout_p, causal, False, scale=scale)
@@ -74,7 +75,7 @@ def sdpa_efficient(
     layout: str = "bshd",
 ) -> Tensor:
     """The memory-efficient (CUTLASS) kernel."""
-    q, k, v = _heads_first(layout, q, k, v)
+    q, k, v = inner_contiguous(*_heads_first(layout, q, k, v))
     mask, causal = _mask(q, k, attn_mask, is_causal, window)
     bias = None if mask is None else _aligned(_additive(mask, q.dtype), q, k)
     trains = _trains(q, k, v)
@@ -97,7 +98,7 @@ def sdpa_flash_cpu(
     return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The CPU's blocked kernel."""
-    q, k, v = _heads_first(layout, q, k, v)
+    q, k, v = inner_contiguous(*_heads_first(layout, q, k, v))
     mask, causal = _mask(q, k, attn_mask, is_causal, window)
     bias = None if mask is None else _additive(mask, q.dtype)
     out, lse = aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, attn_mask=bias, scale=scale)

@@ -8,7 +8,7 @@ from xformers.ops.fmha import MemoryEfficientAttentionCutlassOp
 from xformers.ops.fmha.attn_bias import LowerTriangularFromBottomRightMask
 from xformers.ops.rmsnorm import rms_norm as xformers_rms_norm
 
-from layerzero.backends.layouts import answer, sequence_first
+from layerzero.backends.layouts import answer, inner_contiguous, sequence_first
 
 
 def attention(
@@ -22,7 +22,7 @@ def attention(
     layout: str = "bshd",
 ) -> Tensor | tuple[Tensor, Tensor]:
     """A mask or a causal call, not both."""
-    q, k, v = sequence_first(layout, q, k, v)
+    q, k, v = inner_contiguous(*sequence_first(layout, q, k, v))
     bias = LowerTriangularFromBottomRightMask() if is_causal else attn_mask
     if isinstance(bias, Tensor):
         bias = bias.expand(q.shape[0], q.shape[2], q.shape[1], k.shape[1])

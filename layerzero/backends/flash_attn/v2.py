@@ -6,7 +6,7 @@ import torch
 from flash_attn import flash_attn_func, flash_attn_varlen_func, flash_attn_with_kvcache
 from torch import Tensor
 
-from layerzero.backends.layouts import answer, sequence_first, window_size
+from layerzero.backends.layouts import answer, inner_contiguous, sequence_first, window_size
 
 
 def attention(
@@ -23,7 +23,7 @@ def attention(
     return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Dense keys and values; splits over the keys by itself where there are few queries."""
-    q, k, v = sequence_first(layout, q, k, v)
+    q, k, v = inner_contiguous(*sequence_first(layout, q, k, v))
     result = flash_attn_func(
         q,
         k,

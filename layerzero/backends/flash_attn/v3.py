@@ -5,7 +5,7 @@ from __future__ import annotations
 from flash_attn_interface import flash_attn_func, flash_attn_with_kvcache
 from torch import Tensor
 
-from layerzero.backends.layouts import answer, sequence_first, window_size
+from layerzero.backends.layouts import answer, inner_contiguous, sequence_first, window_size
 
 
 def attention(
@@ -20,7 +20,7 @@ def attention(
     return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Dense keys and values. Splits over the keys are left to the library: its default, one, costs 5x in decoding."""
-    q, k, v = sequence_first(layout, q, k, v)
+    q, k, v = inner_contiguous(*sequence_first(layout, q, k, v))
     out, lse = flash_attn_func(
         q,
         k,

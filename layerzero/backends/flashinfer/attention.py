@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from layerzero.backends.flashinfer.plans import Options, pages_of, planned_paged, planned_ragged
-from layerzero.backends.layouts import answer, sequence_first
+from layerzero.backends.layouts import answer, inner_contiguous, sequence_first
 
 
 def single_prefill(
@@ -25,7 +25,7 @@ def single_prefill(
     return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """One sequence; no plan."""
-    q, k, v = sequence_first(layout, q, k, v)
+    q, k, v = inner_contiguous(*sequence_first(layout, q, k, v))
     out, lse = flashinfer.single_prefill_with_kv_cache(
         q[0],
         k[0],
@@ -51,7 +51,7 @@ def single_decode(
     return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """One query of one sequence, which sees every key, causal or not; on tensor cores, for any group of heads."""
-    q, k, v = sequence_first(layout, q, k, v)
+    q, k, v = inner_contiguous(*sequence_first(layout, q, k, v))
     result = flashinfer.single_decode_with_kv_cache(
         q[0, 0],
         k[0],
