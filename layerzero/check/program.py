@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from enum import IntEnum
 from functools import cached_property
+from graphlib import TopologicalSorter
 from typing import Literal as OneOf
 
 from layerzero.check.expressions import Expression, Type, Value, fields_of
@@ -316,10 +317,13 @@ class Program:
         return operation_digests(self)
 
     @cached_property
-    def defaults(self) -> tuple[tuple[Field, Expression, frozenset[str]], ...]:
-        """The fields that have a default, by name, with what it reads."""
-        found = [(field, field.default) for _, field in sorted(self.fields.items())]
-        return tuple((field, default, fields_of(default)) for field, default in found if default is not None)
+    def fields_in_order(self) -> tuple[Field, ...]:
+        """Every field, each after those that its default reads."""
+        read = {
+            name: () if field.default is None else sorted(fields_of(field.default))
+            for name, field in sorted(self.fields.items())
+        }
+        return tuple(self.fields[name] for name in TopologicalSorter(read).static_order())
 
     def kernels_for(self, operation: str) -> tuple[Kernel, ...]:
         """The candidates of an operation, by id."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from layerzero.check.program import Program, Scope
 from layerzero.errors import ContextError
 from layerzero.runtime.vocabulary import Vocabulary
 from layerzero.semantics.context import complete, read_context
-from layerzero.semantics.context_reader import ContextReader
 from layerzero.semantics.decision_json import decision_json, error_json, json_value
 from layerzero.semantics.environment import Environment
 from layerzero.semantics.experiments import enrol
@@ -22,10 +20,8 @@ if TYPE_CHECKING:
     from layerzero.compiler.codegen import Decide
 
 Json = dict[str, object]
-MOST_TEXTS = 65_536
 _NOTHING: Mapping[str, Value] = {}
 _Known = tuple[Mapping[str, Value] | None, frozenset[str], "Decide"]
-_NO_ARMS: Mapping[str, str] = {}
 
 # Of `lz.decision/1`; the first nine need no proof.
 QUICK = ("schema", "kernel", "score", "degraded", "locked_by", "ordered_by", "arm", "policy", "error")
@@ -113,37 +109,6 @@ class Compiled:
 
 
 Answer = Interpreted | Compiled
-
-
-class Texts:
-    """Contexts -> the JSON of some fields, for the many that are plain and have an answer; each text is made once."""
-
-    def __init__(self, compiled: Compiled, fields: tuple[str, ...], device: str | None) -> None:
-        self._compiled, self._fields = compiled, fields
-        self._reader = ContextReader(compiled.program, device)
-        self._enrols = bool(compiled.program.experiments)
-        self._texts: dict[int, tuple[Outcome, str]] = {}
-
-    def __call__(self, context: Mapping[str, object]) -> str | None:
-        """None for a context that has to be looked at closely."""
-        read = self._reader.quick(context)
-        if read is None or self._enrols:
-            return None
-        outcome = self._compiled.outcome(*read, _NO_ARMS)
-        if outcome is None:
-            return None
-        known = self._texts.get(id(outcome))
-        return known[1] if known is not None else self._text(outcome)
-
-    def _text(self, outcome: Outcome) -> str | None:
-        if outcome.error is not None:
-            return None
-        found = self._compiled.shown(outcome, _NO_ARMS)
-        text = json.dumps({name: found[name] for name in self._fields}, ensure_ascii=False)
-        if len(self._texts) >= MOST_TEXTS:
-            self._texts.clear()
-        self._texts[id(outcome)] = (outcome, text)  # holds the outcome, so that its id stays its own
-        return text
 
 
 def answer_context(answer: Answer, context: Mapping[str, object], device: str | None) -> Json:

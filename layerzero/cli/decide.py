@@ -2,7 +2,8 @@
 
 A line is `{"operation": "attention.decode", "dtype": "bf16", ...}`; blank lines are left out. What is wrong with a
 line is the `error` of its output, the stream goes on, and the exit code is 1. With --fields that ask for no
-explanation (kernel, score, degraded, locked_by, ordered_by, arm, policy, error) the compiled policy answers."""
+explanation (kernel, score, degraded, locked_by, ordered_by, arm, policy, error) the compiled policy answers; without,
+one proof serves all contexts that are decided for the same reasons."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ from contextlib import contextmanager
 from os import fstat
 from typing import BinaryIO, cast
 
-from layerzero.cli.answers import FIELDS, QUICK, Answer, Compiled, Interpreted, Json, Texts, answer_context
-from layerzero.cli.contexts import Line, read_lines
+from layerzero.cli.answers import FIELDS, QUICK, Answer, Compiled, Interpreted, Json, answer_context
+from layerzero.cli.contexts import Line, TextOf, read_lines
 from layerzero.cli.output import counted
 from layerzero.cli.programs import (
     add_environment_options,
@@ -26,6 +27,7 @@ from layerzero.cli.programs import (
     environment,
     program,
 )
+from layerzero.cli.texts import Proofs, Texts
 from layerzero.semantics.decision_json import error_json
 from layerzero.syntax.suggest import did_you_mean
 
@@ -53,9 +55,14 @@ def fields(text: str) -> tuple[str, ...]:
 def run(args: argparse.Namespace) -> int:
     loaded = program(args)
     there = environment(args, loaded)
-    quick = bool(args.fields) and set(args.fields) <= set(QUICK)
-    answer: Answer = (Compiled if quick else Interpreted)(loaded, there)
-    text_of = Texts(answer, args.fields, args.device) if isinstance(answer, Compiled) else None
+    answer: Answer
+    text_of: TextOf
+    if args.fields and set(args.fields) <= set(QUICK):
+        answer = Compiled(loaded, there)
+        text_of = Texts(answer, args.fields, args.device)
+    else:
+        answer = Interpreted(loaded, there)
+        text_of = Proofs(answer, args.fields, args.device)
     lines = wrong = 0
     with opened(args.contexts) as (stream, live), Output(1 if live else MOST_WAITING) as output:
         for line in read_lines(stream, text_of):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from layerzero.check.expressions import Type, Value, fields_of
+from layerzero.check.expressions import Type, Value
 from layerzero.check.program import Field, Program
 from layerzero.compiler.specialise import Specialiser
 from layerzero.compiler.terms import Id, Pool
@@ -60,7 +60,7 @@ def arrange(program: Program, fixed: Mapping[str, Value | None], needs: tuple[st
     pool = Pool(ranges, present, finite, may_be_nan)
     known: dict[str, Id] = {}
     loads: dict[str, Load] = {}
-    for field in _after_what_they_read(program):
+    for field in program.fields_in_order:
         # A new specialiser for each: `known` and `present` grow, and one that has seen less remembers too much.
         default = None if field.default is None else Specialiser(pool, known, {}).term(field.default)
         default = _as_field(pool, default, field)
@@ -95,19 +95,3 @@ def _as_field(pool: Pool, default: Id | None, field: Field) -> Id | None:
         return default
     fitting = as_type(field.type, value)
     return None if fitting is None else pool.constant(fitting)
-
-
-def _after_what_they_read(program: Program) -> list[Field]:
-    ordered: dict[str, Field] = {}
-
-    def visit(name: str) -> None:
-        field = program.fields.get(name)
-        if field is None or name in ordered:
-            return
-        for read in sorted(fields_of(field.default) if field.default is not None else ()):
-            visit(read)
-        ordered[name] = field
-
-    for name in sorted(program.fields):
-        visit(name)
-    return list(ordered.values())

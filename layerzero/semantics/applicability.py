@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
-from layerzero.check.expressions import ArmIs
-from layerzero.check.program import Rule
+from layerzero.check.expressions import ArmIs, Expression
+from layerzero.check.program import Operation, Rule
 from layerzero.semantics.assumptions import assumed_packages, unknown_only_by_package
 from layerzero.semantics.call import Call
 from layerzero.semantics.evaluate import holds, missing, reads_kernel, spell_package, values_read
@@ -35,19 +36,31 @@ class Application:
 def applications(call: Call) -> tuple[Application, ...]:
     """Every rule with something to say about a call, in an order of their own: layer, priority, name, place."""
     found = (_remembered(call, rule) for rule in call.program.rules if rule.concerns(call.operation.name))
-    said = (one for one in found if one is not None and (one.applies or one.unknown or one.assumed or one.expired))
-    return tuple(sorted(said, key=lambda one: _rank(one.rule)))
+    return tuple(sorted(filter(_says_something, found), key=lambda one: _rank(one.rule)))
+
+
+def speaks(call: Call, rule: Rule) -> bool:
+    """Whether a rule has something to say about a call."""
+    return _says_something(_remembered(call, rule))
+
+
+def _says_something(found: Application | None) -> TypeGuard[Application]:
+    return found is not None and bool(found.applies or found.unknown or found.assumed or found.expired)
+
+
+def read_by_rule(operation: Operation, rule: Rule) -> list[Expression]:
+    """What a rule looks at in an operation: its condition, and the views that it is written for."""
+    scopes = (scope for scope in rule.scopes if scope.operation == operation.name)
+    views = [operation.views[scope.view] for scope in scopes if scope.view is not None]
+    return views if rule.condition is None else [rule.condition, *views]
 
 
 def _remembered(call: Call, rule: Rule) -> Application | None:
-    if call.memory is None or call.arms or rule.arm is not None:
+    if call.arms or rule.arm is not None:
         return _application(call, rule)
-    views = call.operation.views
-    own = [views[scope.view] for scope in rule.scopes if scope.operation == call.operation.name and scope.view]
-    (found,) = call.memory.recall(
+    (found,) = call.recall(
         (id(rule), call.operation.name),
-        call.values,
-        lambda: [rule.condition, *own],
+        lambda: [read_by_rule(call.operation, rule)],
         lambda: (_application(call, rule),),
     )
     return found

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -13,8 +14,10 @@ from layerzero.check.expressions import Expression, Value
 from layerzero.check.program import Kernel, Operation, Program, Scope
 from layerzero.semantics.environment import Environment
 from layerzero.semantics.evaluate import Lookups, holds, missing
-from layerzero.semantics.memory import Memory
+from layerzero.semantics.memory import Memory, Read
 from layerzero.semantics.values import Truth, disjunction, version
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Call:
 
     @cached_property
     def _lookups_by_kernel(self) -> Mapping[str, Lookups]:
-        return {name: replace(self.lookups, attributes=kernel.attributes) for name, kernel in self.kernels.items()}
+        one = self.lookups
+        return {n: Lookups(one.fields, one.packages, one.arms, kernel.attributes) for n, kernel in self.kernels.items()}
 
     def about(self, kernel: str) -> Lookups:
         """What conditions see when they are asked about one kernel."""
@@ -71,11 +75,11 @@ class Call:
 
     def truth(self, condition: Expression) -> Truth:
         """Of a condition of the operation's own."""
-        if self.memory is None:
-            return holds(condition, self.lookups)
-        return self.memory.recall(
-            id(condition), self.values, lambda: [condition], lambda: holds(condition, self.lookups)
-        )
+        return self.recall(id(condition), lambda: [[condition]], lambda: holds(condition, self.lookups))
+
+    def recall(self, key: Hashable, read: Read, find: Callable[[], T]) -> T:
+        """What `find` says of this call; see Memory."""
+        return find() if self.memory is None else self.memory.recall(key, self.values, read, find)
 
     def inside(self, scopes: Iterable[Scope]) -> Truth:
         """Whether the call is in one of the scopes; a rule without any is about every call."""

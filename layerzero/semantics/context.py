@@ -200,17 +200,46 @@ def complete(program: Program, scope: Scope, given: Mapping[str, Value]) -> Comp
     Raises:
         ContextError: a needed field is absent, or the asserted view does not hold.
     """
-    operation = program.operations[scope.operation]
-    values = dict(given)
-    if scope.view is not None:
-        for name, value in asserted_values(program, operation.views[scope.view]).items():
-            values.setdefault(name, value)
-    values, notes = _with_defaults(program, values)
-    absent = [name for name in operation.needs if name not in values]
-    if absent:
-        raise ContextError(f"`{scope}` needs {_listed(absent)}: {_how_to_give(program, absent)}")
-    _require_view(program, scope, values)
-    return Completed(values, tuple(notes))
+    return Completion(program, scope)(given)
+
+
+class Completion:
+    """`complete` for the contexts of one scope."""
+
+    def __init__(self, program: Program, scope: Scope) -> None:
+        self.program, self.scope = program, scope
+        operation = program.operations[scope.operation]
+        self._needs = operation.needs
+        self._fixed: dict[str, Value] = {}
+        self._computed: list[tuple[Field, Expression]] = []
+        for field in program.fields_in_order:
+            default = field.default
+            value = as_type(field.type, default.value) if isinstance(default, Constant) else None
+            if value is not None:
+                self._fixed[field.name] = value
+            elif default is not None:
+                self._computed.append((field, default))
+        if scope.view is not None:
+            self._fixed.update(asserted_values(program, operation.views[scope.view]))
+
+    def __call__(self, given: Mapping[str, Value]) -> Completed:
+        values, notes = {**self._fixed, **given}, []
+        for field, default in self._computed:
+            if field.name in values:
+                continue
+            result = evaluate(default, Lookups(values))
+            if result is UNKNOWN:
+                continue  # so the field is absent
+            value = as_type(field.type, result)
+            if value is None:
+                notes.append(f"`{field.name}`: the default {result} is not {_article(field.type)}, so it stays absent")
+            else:
+                values[field.name] = value
+        absent = [name for name in self._needs if name not in values]
+        if absent:
+            raise ContextError(f"`{self.scope}` needs {_listed(absent)}: {_how_to_give(self.program, absent)}")
+        _require_view(self.program, self.scope, values)
+        return Completed(values, tuple(notes))
 
 
 def asserted_values(program: Program, condition: Expression) -> dict[str, Value]:
@@ -254,27 +283,6 @@ def as_type(type: Type, value: Value) -> Value | None:
     if type.kind == "enum" and value not in type.members:
         return None
     return value if fits(type, value) else None
-
-
-def _with_defaults(program: Program, values: dict[str, Value]) -> tuple[dict[str, Value], list[str]]:
-    """Defaults of absent fields, each after those that it reads; a default that is unknown leaves its field absent."""
-    notes: list[str] = []
-    waiting = {field.name: (default, reads) for field, default, reads in program.defaults if field.name not in values}
-    while waiting:
-        ready = [name for name, (_, reads) in waiting.items() if not reads or reads.isdisjoint(waiting)]
-        if not ready:
-            raise ContextError(f"the defaults of {_listed(sorted(waiting))} read each other in a circle")
-        for name in ready:
-            result = evaluate(waiting.pop(name)[0], Lookups(values))
-            if result is UNKNOWN:
-                continue
-            type = program.fields[name].type
-            value = as_type(type, result)
-            if value is None:
-                notes.append(f"`{name}`: the default {result} is not {_article(type)}, so it stays absent")
-            else:
-                values[name] = value
-    return values, notes
 
 
 def _require_view(program: Program, scope: Scope, values: Mapping[str, Value]) -> None:

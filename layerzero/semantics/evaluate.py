@@ -58,11 +58,26 @@ def _truth(result: Result) -> Truth:
 
 
 def evaluate(expression: Expression, lookups: Lookups) -> Result:
+    # The order is that of how often each is met: a case that is tried in vain takes time.
     match expression:
-        case Constant(value=value):
-            return value
         case FieldValue(name=name):
             return _read(lookups.fields, name)
+        case Constant(value=value):
+            return value
+        case Comparison(operands=operands, operators=operators):
+            results = [evaluate(operand, lookups) for operand in operands]
+            pairs = zip(operators, results, results[1:], strict=False)
+            return rules.conjunction([rules.compare(operator, one, other) for operator, one, other in pairs])
+        case And(operands=operands):
+            return rules.conjunction([_truth(evaluate(operand, lookups)) for operand in operands])
+        case Membership(operand=operand, items=items, negated=negated):
+            result = evaluate(operand, lookups)
+            found = rules.disjunction([_matches(result, item, lookups) for item in items])
+            return rules.negation(found) if negated else found
+        case Not(operand=operand):
+            return rules.negation(_truth(evaluate(operand, lookups)))
+        case Or(operands=operands):
+            return rules.disjunction([_truth(evaluate(operand, lookups)) for operand in operands])
         case AttributeValue(name=name):
             return _read(lookups.attributes, name)
         case InstalledVersion(package=package):
@@ -82,23 +97,9 @@ def evaluate(expression: Expression, lookups: Lookups) -> Result:
             if truth is UNKNOWN:
                 return UNKNOWN
             return _typed(evaluate(then if truth else otherwise, lookups), type)
-        case Comparison(operands=operands, operators=operators):
-            results = [evaluate(operand, lookups) for operand in operands]
-            pairs = zip(operators, results, results[1:], strict=False)
-            return rules.conjunction([rules.compare(operator, one, other) for operator, one, other in pairs])
-        case Membership(operand=operand, items=items, negated=negated):
-            result = evaluate(operand, lookups)
-            found = rules.disjunction([_matches(result, item, lookups) for item in items])
-            return rules.negation(found) if negated else found
         case Like(operand=operand, pattern=pattern, negated=negated):
             text = evaluate(operand, lookups)
             return like(text, pattern) is not negated if isinstance(text, str) else UNKNOWN
-        case Not(operand=operand):
-            return rules.negation(_truth(evaluate(operand, lookups)))
-        case And(operands=operands):
-            return rules.conjunction([_truth(evaluate(operand, lookups)) for operand in operands])
-        case Or(operands=operands):
-            return rules.disjunction([_truth(evaluate(operand, lookups)) for operand in operands])
         case _:
             assert_never(expression)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion
 
 from layerzero.check.expressions import Expression, FieldValue, Not, Or, Value
-from layerzero.check.program import Kernel, PackageChoice, PackageLine, Requirement
+from layerzero.check.program import Kernel, Operation, PackageChoice, PackageLine, Program, Requirement, Support
 from layerzero.semantics.applicability import Application, reason
 from layerzero.semantics.assumptions import assumed_packages, unknown_only_by_package
 from layerzero.semantics.call import Call
@@ -28,7 +28,7 @@ class Feasibility:
 
 
 def feasibility(call: Call, kernel: Kernel, quarantines: Iterable[Application]) -> Feasibility:
-    own = _own(call, kernel)
+    own = own_feasibility(call, kernel)
     reasons, assumed = list(own.reasons), list(own.assumed)
     for quarantine in quarantines:
         if quarantine.applies and kernel.id in quarantine.kernels:
@@ -37,29 +37,31 @@ def feasibility(call: Call, kernel: Kernel, quarantines: Iterable[Application]) 
     return Feasibility(tuple(reasons), tuple(dict.fromkeys(assumed)))
 
 
-def _own(call: Call, kernel: Kernel) -> Feasibility:
+def own_feasibility(call: Call, kernel: Kernel) -> Feasibility:
     """All but the quarantines."""
-    if call.memory is None:
-        return _found(call, kernel)
-    return call.memory.recall(
+    return call.recall(
         (kernel.id, call.operation.name, call.features),
-        call.values,
-        lambda: _read(call, kernel),
+        lambda: read_by_kernel(call.program, call.operation, kernel, call.features),
         lambda: _found(call, kernel),
     )
 
 
-def _read(call: Call, kernel: Kernel) -> Iterator[Expression | None]:
-    """What a kernel's feasibility looks at, the breakers' device included."""
-    operation = call.operation
+def read_by_kernel(
+    program: Program, operation: Operation, kernel: Kernel, features: Iterable[str]
+) -> Iterator[list[Expression]]:
+    """What a kernel's own feasibility looks at, the breakers' device included; what is evaluated as one in one list."""
     for requirement in kernel.requirements:
-        yield from (requirement.condition, requirement.when)
-    yield from (support.when for support in kernel.supports)
-    yield from (operation.views[view] for view in kernel.views(operation.name))
-    yield from (operation.features[feature] for feature in call.features)
-    if "device" in call.program.fields:
-        device = call.program.fields["device"]
-        yield FieldValue("device", device.type, span=device.span)
+        yield _parts(requirement)
+    yield from ([support.when] for support in kernel.supports if support.when is not None)
+    yield from ([operation.views[view]] for view in kernel.views(operation.name))
+    yield from ([operation.features[feature]] for feature in features)
+    if "device" in program.fields:
+        device = program.fields["device"]
+        yield [FieldValue("device", device.type, span=device.span)]
+
+
+def _parts(requirement: Requirement) -> list[Expression]:
+    return [requirement.condition] if requirement.when is None else [requirement.condition, requirement.when]
 
 
 def _found(call: Call, kernel: Kernel) -> Feasibility:
@@ -67,7 +69,7 @@ def _found(call: Call, kernel: Kernel) -> Feasibility:
     assumed: list[str] = []
     reasons.extend(_views(call, kernel))
     for requirement in kernel.requirements:
-        _ask(_remembered(call, kernel, requirement), reasons, assumed)
+        _ask(_requirement(call, kernel, requirement), reasons, assumed)
     for feature in call.features:
         reasons.extend(_feature(call, kernel, feature))
     for line in kernel.packages:
@@ -75,17 +77,6 @@ def _found(call: Call, kernel: Kernel) -> Feasibility:
     reasons.extend(_adapter(call, kernel))
     reasons.extend(_breaker(call, kernel))
     return Feasibility(tuple(reasons), tuple(assumed))
-
-
-def _remembered(call: Call, kernel: Kernel, requirement: Requirement) -> Reason | tuple[str, ...]:
-    if call.memory is None:
-        return _requirement(call, kernel, requirement)
-    return call.memory.recall(
-        (id(requirement), kernel.id),
-        call.values,
-        lambda: [requirement.condition, requirement.when],
-        lambda: _requirement(call, kernel, requirement),
-    )
 
 
 def _ask(answer: Reason | tuple[str, ...], reasons: list[Reason], assumed: list[str]) -> None:
@@ -107,6 +98,12 @@ def _views(call: Call, kernel: Kernel) -> list[Reason]:
 
 
 def _requirement(call: Call, kernel: Kernel, requirement: Requirement) -> Reason | tuple[str, ...]:
+    return call.recall(
+        (id(requirement), kernel.id), lambda: [_parts(requirement)], lambda: _required(call, kernel, requirement)
+    )
+
+
+def _required(call: Call, kernel: Kernel, requirement: Requirement) -> Reason | tuple[str, ...]:
     """`require E when C` is `not C or E`: a reason where that is not true, else the packages assumed for it."""
     lookups, required = call.about(kernel.id), requirement.condition
     whole: Expression = required
@@ -144,8 +141,15 @@ def _failed(
 
 
 def _feature(call: Call, kernel: Kernel, feature: str) -> list[Reason]:
-    """The world is closed: what a kernel does not declare, it does not support."""
     lines = [support for support in kernel.supports if support.feature == feature]
+    read = [[call.operation.features[feature]], *([line.when] for line in lines if line.when is not None)]
+    return call.recall(
+        (kernel.id, call.operation.name, feature), lambda: read, lambda: _served(call, kernel, feature, lines)
+    )
+
+
+def _served(call: Call, kernel: Kernel, feature: str, lines: Sequence[Support]) -> list[Reason]:
+    """The world is closed: what a kernel does not declare, it does not support."""
     lookups = call.about(kernel.id)
     if any(holds(line.when, lookups) is True for line in lines):
         return []
@@ -160,6 +164,10 @@ def _feature(call: Call, kernel: Kernel, feature: str) -> list[Reason]:
 
 
 def _package(call: Call, line: PackageLine) -> Reason | tuple[str, ...]:
+    return call.recall(id(line), lambda: (), lambda: _present(call, line))
+
+
+def _present(call: Call, line: PackageLine) -> Reason | tuple[str, ...]:
     """The first alternative that is installed must import and be at an accepted version; offline none need be given."""
     broken = call.broken
     texts = _alternatives(line)

@@ -14,9 +14,10 @@ import pytest
 from layerzero.check import load, load_text, require
 from layerzero.check.program import Program
 from layerzero.cli import main
-from layerzero.cli.answers import QUICK, Compiled, Interpreted, Texts
+from layerzero.cli.answers import QUICK, Compiled, Interpreted, answer_context
 from layerzero.cli.contexts import MAX_LINE_BYTES, Line, read_lines
 from layerzero.cli.decide import decide_line
+from layerzero.cli.texts import TRIED, Proofs, Texts
 from layerzero.semantics.environment import Environment
 
 OFFLINE = Environment(assume_packages=True, today=date(2026, 11, 23))
@@ -159,6 +160,24 @@ def test_the_quick_way_of_a_line_gives_the_text_of_the_long_one(name: str, devic
     assert quick > 0 or program.experiments
 
 
+@pytest.mark.parametrize("name", ["production.lzp", "canary.lzp"])
+@pytest.mark.parametrize("wanted", [(), ("rejected", "kernel")])
+def test_a_text_with_other_values_filled_in_is_that_of_the_whole_proof(
+    name: str, wanted: tuple[str, ...], root: Path
+) -> None:
+    program = require(load(root / "policies" / "examples" / name))
+    interpreted = Interpreted(program, OFFLINE)
+    text_of = Proofs(interpreted, wanted, "h100")
+    for line in contexts(program, 60, seed=11):
+        for kv_len in (4100, 4999):
+            context = {**(line.context or {}), "kv_len": kv_len}
+            found = answer_context(interpreted, context, "h100")
+            text = text_of(context)
+            if text is not None:
+                assert text == json.dumps({key: found[key] for key in wanted or found}, ensure_ascii=False), line
+    assert text_of.used > 10
+
+
 @pytest.mark.parametrize("name", ["production.lzp", "canary.lzp", "serving.lzp"])
 def test_what_the_interpreter_remembers_changes_no_proof(name: str, root: Path) -> None:
     program = require(load(root / "policies" / "examples" / name))
@@ -167,3 +186,31 @@ def test_what_the_interpreter_remembers_changes_no_proof(name: str, root: Path) 
     for line in [*lines, *reversed(lines)]:
         found = decide_line(remembering, line, "h100")
         assert found == decide_line(Interpreted(program, OFFLINE), line, "h100"), line
+
+
+def test_contexts_that_have_nothing_in_common_are_decided_one_by_one() -> None:
+    text = """
+        policy "p" standalone  field t: string  attribute wanted: string
+        operation op { optional t  fallback r.x }
+        kernel r.x for op {}
+        kernel r.y for op { set wanted = "3" }
+        deny r.y when has(t) and t != kernel.wanted"""
+    text_of = Proofs(Interpreted(require(load_text(text, prelude=False)), OFFLINE), (), None)
+    found = [text_of({"operation": "op", "t": str(number)}) for number in range(TRIED + 2)]
+    assert [one is None for one in found] == [False] * TRIED + [True] * 2
+    assert text_of.made == TRIED
+
+
+def test_odd_characters_and_signs_of_percent_are_shown_as_they_are() -> None:
+    text = """
+        policy "p" standalone  field t: string
+        operation op { optional t  fallback r.x }
+        kernel r.x for op {}
+        kernel r.y for op { require t == "100%s %(t)s"  because "\\u0000t %d" }"""
+    interpreted = Interpreted(require(load_text(text, prelude=False)), OFFLINE)
+    line = Line(1, {"operation": "op", "t": "%(t)s \0 %"})
+    for because in (text, text.replace("\\u0000", "")):
+        interpreted = Interpreted(require(load_text(because, prelude=False)), OFFLINE)
+        found = Proofs(interpreted, (), None)(line.context or {})
+        wanted = json.dumps(decide_line(interpreted, line, None), ensure_ascii=False)
+        assert found == (None if because is text else wanted)
