@@ -1,33 +1,69 @@
 """Formulas: `dimension in set`, all of, any of. Two-valued: in a concrete context each is true or false.
 
 What a three-valued condition leaves open is in the sets: "unknown because absent" is an element like any other, so
-the negation of a formula is a formula.
+the negation of a formula is a formula. What is asked of a formula again and again, its hash above all, is found once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from layerzero.regions.sets import ValueSet
 from layerzero.regions.terms import Dimension, full, read
 from layerzero.semantics.evaluate import Lookups
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Literal:
     dimension: Dimension
     values: ValueSet
 
+    def __hash__(self) -> int:
+        return self._hash
 
-@dataclass(frozen=True, slots=True)
-class All:
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.dimension, self.values))
+
+    @cached_property
+    def reads(self) -> frozenset[Dimension]:
+        return frozenset((self.dimension,))
+
+    @cached_property
+    def negation(self) -> Formula:
+        return literal(self.dimension, full(self.dimension) - self.values)
+
+
+@dataclass(frozen=True)
+class _Several:
     parts: tuple[Formula, ...]
 
+    def __hash__(self) -> int:
+        return self._hash
 
-@dataclass(frozen=True, slots=True)
-class Any:
-    parts: tuple[Formula, ...]
+    @cached_property
+    def _hash(self) -> int:
+        return hash((type(self), self.parts))
+
+    @cached_property
+    def reads(self) -> frozenset[Dimension]:
+        return frozenset[Dimension]().union(*(part.reads for part in self.parts))
+
+
+@dataclass(frozen=True, eq=False)
+class All(_Several):
+    @cached_property
+    def negation(self) -> Formula:
+        return any_of(part.negation for part in self.parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Any(_Several):
+    @cached_property
+    def negation(self) -> Formula:
+        return all_of(part.negation for part in self.parts)
 
 
 Formula = Literal | All | Any
@@ -90,13 +126,7 @@ def _flat(parts: Iterable[Formula], kind: type[All] | type[Any]) -> Iterator[For
 
 
 def negation(formula: Formula) -> Formula:
-    match formula:
-        case Literal(dimension=dimension, values=values):
-            return literal(dimension, full(dimension) - values)
-        case All(parts=parts):
-            return any_of(negation(part) for part in parts)
-        case Any(parts=parts):
-            return all_of(negation(part) for part in parts)
+    return formula.negation
 
 
 def holds_in(formula: Formula, lookups: Lookups) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import cast
 
 from packaging.version import Version
@@ -95,10 +96,21 @@ class Search:
 
     # ------------------------------------------------------------ splitting
 
-    def leaves(self, state: State, todo: tuple[Formula, ...], mixed: tuple[Synthetic, ...]) -> Iterator[State]:
-        """Boxes without anything left open. `mixed` terms are split into "has a value" and "cannot be computed"."""
+    def leaves(
+        self,
+        state: State,
+        todo: tuple[Formula, ...],
+        mixed: tuple[Synthetic, ...],
+        left_open: tuple[Any, ...] | None = None,
+    ) -> Iterator[State]:
+        """Boxes without anything left open.
+
+        Args:
+            mixed: terms that are split into "has a value" and "cannot be computed".
+            left_open: disjunctions that the state, all of its conclusions drawn, leaves open.
+        """
         try:
-            open_parts = self._propagate(state, list(todo))
+            open_parts = self._propagate(state, list(todo), left_open)
         except Conflict:
             return
         self._spend()
@@ -109,7 +121,7 @@ class Search:
             rest = tuple(part for part in open_parts if part is not chosen)
             refused: list[Formula] = []
             for part in chosen.parts:
-                yield from self.leaves(dict(state), (*rest, *refused, part), mixed)
+                yield from self.leaves(dict(state), (*refused, part), mixed, rest)
                 if isinstance(part, Literal):
                     refused.append(f.negation(part))  # so that no context is visited twice
             return
@@ -122,25 +134,36 @@ class Search:
             return
         yield state
 
-    def _propagate(self, state: State, todo: list[Formula]) -> list[Any]:
+    def _propagate(self, state: State, todo: list[Formula], left_open: tuple[Any, ...] | None) -> list[Any]:
         """Draw every conclusion that needs no split; what stays open are disjunctions. Raises Conflict."""
         open_parts: list[Any] = []
+        known = set(map(id, left_open or ()))  # what was found to be open in the state `looked_at`
+        looked_at = dict(state)
+        narrowed = None if left_open is None else looked_at
         rounds = 0
         while True:
             before = dict(state)
             while todo:
                 self._assume(state, todo.pop(), todo, open_parts)
+            if rounds == 0:
+                open_parts += reversed(left_open or ())
             rounds += 1
             if rounds <= _ROUNDS:
-                self._narrow(state)
+                narrowed = dict(state) if self._narrow(state, narrowed) else None
+            changed = {dimension for dimension, values in state.items() if looked_at.get(dimension) is not values}
+            looked_at = dict(state)
             still: list[Any] = []
             for part in open_parts:
+                if id(part) in known and part.reads.isdisjoint(changed):
+                    still.append(part)
+                    continue
                 left = self._remaining(state, part)
                 if isinstance(left, Any) and left.parts:
                     still.append(left)
                 elif left != f.TRUE:
                     todo.append(left)
             open_parts = still
+            known = set(map(id, still))
             if not todo and (state == before or rounds > _ROUNDS):
                 return open_parts
 
@@ -181,33 +204,57 @@ class Search:
         match part:
             case Literal(dimension=dimension, values=values):
                 own = self.get(state, dimension)
-                if (own & values).empty:
+                if not own.meets(values):
                     return False
                 return True if own <= values else None
             case All(parts=parts):
-                found = [self.status(state, option) for option in parts]
-                return False if False in found else None if None in found else True
+                decides = False
             case Any(parts=parts):
-                found = [self.status(state, option) for option in parts]
-                return True if True in found else None if None in found else False
+                decides = True
+        known: bool | None = not decides
+        for option in parts:
+            truth = self.status(state, option)
+            if truth is decides:
+                return decides
+            known = None if truth is None else known
+        return known
 
     # ------------------------------------------------------------ terms
 
-    def _narrow(self, state: State) -> None:
+    def _narrow(self, state: State, before: State | None = None) -> bool:
+        """Draw the conclusions of every term of a state; tells whether all are drawn.
+
+        Args:
+            before: the state when that was last so.
+        """
+
         def get(dimension: Dimension) -> ValueSet:
             return self.get(state, dimension)
 
-        synthetic = [d for d in state if isinstance(d, TermDimension | SignDimension | LikeDimension)]
+        synthetic = tuple(d for d in state if isinstance(d, TermDimension | SignDimension | LikeDimension))
+        known, readers = _wired(synthetic)
+        waiting = set(synthetic)
+        if before is not None:
+            new = [part for part in known if state.get(part) is not before.get(part)]
+            waiting = {reader for part in new for reader in readers[part]}
         for _ in range(_ROUNDS):
-            changed = False
             for dimension in synthetic:
+                if dimension not in waiting:
+                    continue
+                waiting.discard(dimension)
+                was = {part: state.get(part) for part in known}
                 values = get(dimension)
-                if not values.readable and not values.known.empty and self._always_known(state, dimension):
+                changed = not values.readable and not values.known.empty and self._always_known(state, dimension)
+                if changed:
                     state[dimension] = values.only_known()
-                    changed = True
                 changed |= narrow(state, get, dimension)
-            if not changed:
-                return
+                if changed:
+                    for part, values_before in was.items():
+                        if state.get(part) is not values_before:
+                            waiting.update(readers[part])
+            if not waiting:
+                break
+        return not waiting
 
     def _always_known(self, state: State, dimension: Synthetic) -> bool:
         """Whether a term can be computed in every context of the state, as far as bounds tell."""
@@ -273,9 +320,10 @@ class Search:
             if element is None:
                 return None
             point[dimension] = element
+            before = dict(state)
             state[dimension] = _just(values, element)
             try:
-                self._narrow(state)
+                self._narrow(state, before)
             except Conflict:
                 return None
         lookups = lookups_from(point)
@@ -368,6 +416,19 @@ def mixed_terms(state: State) -> list[Synthetic]:
     """The terms of a box that may have a value there or be impossible to compute."""
     terms = [d for d in state if isinstance(d, TermDimension | SignDimension | LikeDimension)]
     return [d for d in terms if not state[d].readable and not state[d].known.empty]
+
+
+@lru_cache(maxsize=4096)
+def _wired(synthetic: tuple[Synthetic, ...]) -> tuple[tuple[Dimension, ...], dict[Dimension, tuple[Synthetic, ...]]]:
+    """The dimensions that narrowing these terms reads and restricts, and for each the terms that read it."""
+    plain = dict.fromkeys(part for dimension in synthetic for part in basis(dimension))
+    readers: dict[Dimension, tuple[Synthetic, ...]] = {
+        part: tuple(dimension for dimension in synthetic if part in basis(dimension)) for part in plain
+    }
+    for dimension in synthetic:  # a term is read by itself, and by those that share a field with it
+        sharing = {other for part in basis(dimension) for other in readers[part]}
+        readers[dimension] = tuple(other for other in synthetic if other in sharing or other == dimension)
+    return tuple(readers), readers
 
 
 def _divisors(dimension: Synthetic) -> list[Expression]:

@@ -101,6 +101,11 @@ class Ordered:
     def intersect(self, other: Plain) -> Ordered:
         if not isinstance(other, Ordered):
             raise TypeError("sets of different dimensions")
+        # The answer is often one of the two sides: then it is that object, which makes comparing them cheap.
+        if self <= other:
+            return self
+        if other <= self:
+            return other
         found: list[tuple[Position, Position]] = []
         i = j = 0
         while i < len(self.spans) and j < len(other.spans):
@@ -113,6 +118,31 @@ class Ordered:
             else:
                 j += 1
         return Ordered(self.kind, tuple(found))
+
+    def __le__(self, other: Plain) -> bool:
+        if not isinstance(other, Ordered):
+            raise TypeError("sets of different dimensions")
+        theirs, j = other.spans, 0
+        for start, end in self.spans:
+            while j < len(theirs) and theirs[j][1] < end:
+                j += 1
+            if j == len(theirs) or theirs[j][0] > start:
+                return False
+        return True
+
+    def meets(self, other: Plain) -> bool:
+        """Whether the two share a value."""
+        if not isinstance(other, Ordered):
+            raise TypeError("sets of different dimensions")
+        theirs, j = other.spans, 0
+        for start, end in self.spans:
+            while j < len(theirs) and theirs[j][1] <= start:
+                j += 1
+            if j == len(theirs):
+                return False
+            if theirs[j][0] < end:
+                return True
+        return False
 
     def complement(self) -> Ordered:
         bottom, top = _ENDS[self.kind]
@@ -206,6 +236,21 @@ class Members:
             return Members(other.values - self.values)
         return Members(self.values - other.values if other.others else self.values & other.values)
 
+    def __le__(self, other: Plain) -> bool:
+        if not isinstance(other, Members):
+            raise TypeError("sets of different dimensions")
+        if self.others:
+            return other.others and other.values <= self.values
+        return self.values.isdisjoint(other.values) if other.others else self.values <= other.values
+
+    def meets(self, other: Plain) -> bool:
+        """Whether the two share a value."""
+        if not isinstance(other, Members):
+            raise TypeError("sets of different dimensions")
+        if self.others:
+            return other.others or not other.values <= self.values
+        return not (self.values <= other.values if other.others else self.values.isdisjoint(other.values))
+
     def complement(self) -> Members:
         return Members(self.values, not self.others)
 
@@ -257,7 +302,12 @@ class ValueSet:
         return ValueSet(known, self.absent and not other.absent, self.broken and not other.broken)
 
     def __le__(self, other: ValueSet) -> bool:
-        return (self - other).empty
+        markers = (other.absent or not self.absent) and (other.broken or not self.broken)
+        return markers and self.known <= other.known
+
+    def meets(self, other: ValueSet) -> bool:
+        """Whether the two share an element."""
+        return (self.absent and other.absent) or (self.broken and other.broken) or self.known.meets(other.known)
 
     def contains(self, value: Value | Marker) -> bool:
         if isinstance(value, Marker):

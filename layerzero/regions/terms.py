@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from packaging.version import Version
 
@@ -36,6 +36,9 @@ class FieldDimension:
     name: str
     type: Type
 
+    def __hash__(self) -> int:  # one program has one type for a name
+        return hash(self.name)
+
 
 @dataclass(frozen=True, slots=True)
 class PackageDimension:
@@ -51,19 +54,33 @@ class ArmDimension:
     experiment: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TermDimension:
     """The value of `q_len * (q_heads // kv_heads)`; absent where it cannot be computed."""
 
     expression: Expression
 
+    def __hash__(self) -> int:
+        return self._hash
 
-@dataclass(frozen=True, slots=True)
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.expression)
+
+
+@dataclass(frozen=True)
 class SignDimension:
     """How `left` compares with `right`: -1 below, 0 equal, 1 above (or just different, where there is no order)."""
 
     left: Expression
     right: Expression
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.left, self.right))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +200,7 @@ def dimension_of(expression: Expression) -> Dimension | None:
             return None
 
 
+@lru_cache(maxsize=65536)
 def sign_between(left: Expression, right: Expression) -> tuple[SignDimension, bool]:
     """One dimension for `a < b` and `b > a`; the second part says whether the sides were swapped."""
     swapped = repr(left) > repr(right)

@@ -86,3 +86,22 @@ def test_absence_is_an_element_like_any_other() -> None:
     assert (present & maybe) == ValueSet(interval("int", 2, 3))
     assert (maybe - present) == ValueSet(interval("int", 4, 5), absent=True)
     assert (present | maybe) == ValueSet(interval("int", 1, 5), absent=True)
+
+
+SPANS = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), max_size=4)
+ints = st.builds(lambda spans, *flags: ValueSet(ordered("int", spans), *flags), SPANS, st.booleans(), st.booleans())
+words = st.builds(
+    lambda values, others, absent: ValueSet(Members(values, others), absent),
+    st.frozensets(st.sampled_from("abc")),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+@given(st.tuples(ints, ints) | st.tuples(words, words))
+def test_a_set_is_within_another_or_meets_it_as_the_difference_and_the_intersection_say(
+    pair: tuple[ValueSet, ValueSet],
+) -> None:
+    one, other = pair
+    assert (one <= other) == (one - other).empty
+    assert one.meets(other) == (not (one & other).empty)
