@@ -23,7 +23,9 @@ from layerzero.regions.terms import (
     TermDimension,
     basis,
     dimension_of,
+    full,
     read,
+    sign_between,
 )
 from layerzero.semantics.evaluate import Lookups
 from layerzero.semantics.values import HIGHEST, LOWEST
@@ -58,6 +60,7 @@ def narrow(state: State, get: Get, dimension: Synthetic) -> bool:
             changed |= _restrict(state, get, dimension, ValueSet(kept))
             changed |= _backward(expression, kept.hull, state, get)
             changed |= _residues(expression, kept, state, get)
+            changed |= _division(dimension, state, get)
         case SignDimension(left=left, right=right):
             assert isinstance(values.known, Members)
             if type_of(left).kind in ("int", "float"):
@@ -299,6 +302,46 @@ def _modulus(expression: Expression) -> tuple[Expression, int] | None:
             return left, modulus
         case _:
             return None
+
+
+def _division(dimension: TermDimension, state: State, get: Get) -> bool:
+    """`a % b` and `a // b` beside how a compares with b: below it, `a % b` is a itself; beside an equal one it is 0."""
+    expression = dimension.expression
+    if not isinstance(expression, Arithmetic) or expression.operator not in ("%", "//"):
+        return False
+    left, right = expression.left, expression.right
+    if isinstance(right, Constant) or type_of(expression).kind != "int":
+        return False
+    (a, b), (c, d) = bounds_of(left, get), bounds_of(right, get)
+    if a < 0 or c <= 0:
+        return False
+    sign, swapped = sign_between(left, right)
+    known = get(sign).known if sign in state else full(sign).known
+    assert isinstance(known, Members)
+    remainder = expression.operator == "%"
+    where = {
+        -1: interval("int", a, min(b, d - 1)) if remainder else interval("int", 0, 0),
+        0: interval("int", 0, 0) if remainder else interval("int", 1, 1),
+        1: interval("int", 0, d - 1) if remainder else interval("int", 1, b // c),
+    }
+    wanted = get(dimension).known
+    possible = {-s if swapped else s: values for s, values in where.items() if values.meets(wanted)}
+    possible = {s: values for s, values in possible.items() if s in known.values}
+    if not possible:
+        raise Conflict
+    signs = frozenset(possible)
+    changed = _restrict(
+        state, get, dimension, ValueSet(ordered("int", (span for one in possible.values() for span in one.spans)))
+    )
+    if sign in state:
+        changed |= _restrict(state, get, sign, ValueSet(Members(signs)))
+    elif len(signs) < len(known.values):
+        changed |= _signs(signs, sign.left, sign.right, state, get)
+    if remainder and signs == {1 if swapped else -1}:
+        place = dimension_of(left)
+        if isinstance(place, FieldDimension):
+            changed |= _restrict(state, get, place, ValueSet(get(dimension).known))
+    return changed
 
 
 # ---------------------------------------------------------------- comparisons of two terms

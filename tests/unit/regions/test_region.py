@@ -93,6 +93,10 @@ def test_a_witness_fulfils_the_condition(condition: str) -> None:
         "dtype == fp16 and kv_dtype == bf16 and dtype == kv_dtype",
         "not (paged or not paged)",
         "q_heads * kv_heads < q_heads",
+        "q_heads % kv_heads == 0 and q_heads < kv_heads",
+        "q_heads % kv_heads != 0 and kv_heads == q_heads",
+        "q_heads // kv_heads == 0 and q_heads >= kv_heads",
+        "q_heads // kv_heads > 1 and kv_heads >= q_heads",
         'package("x") < "2" and package("x") > "2"',
     ],
 )
