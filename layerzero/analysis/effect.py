@@ -23,8 +23,8 @@ from layerzero.regions.formula import Formula
 from layerzero.regions.region import Nowhere, Region, Witness
 from layerzero.regions.translate import TooComplexError
 
-STEPS = 2_500
-PIECES = 80
+STEPS = 6_000
+PIECES = 400
 GUESS = 1_000
 """Splits of one look where a difference is likely."""
 

@@ -35,8 +35,8 @@ from layerzero.regions.translate import TooComplexError
 from layerzero.syntax.diagnostics import Diagnostic, Label
 
 _NAMED = 3
-_STEPS = 2_000
-_PIECES = 60
+_STEPS = 6_000
+_PIECES = 400
 
 
 def check(ground: Ground) -> Iterator[Answer]:
