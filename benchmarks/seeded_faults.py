@@ -1,6 +1,7 @@
 """Random policies with planted faults -> the share that `lz check` finds, the misses, and what it could not decide.
 
     python benchmarks/seeded_faults.py [--policies 500] [--seed 0] [--samples 40]
+    python benchmarks/seeded_faults.py --first 200     # goes on after the first 200 of them
 
 In each policy one rule is made dead, one shadowed by the union of two others, one lock impossible, and two locks made
 to conflict, with remainders and comparisons of fields among the conditions. Whatever is called shadowed, redundant,
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -70,13 +72,22 @@ class Planted:
 
 @dataclass
 class Tally:
-    planted: dict[str, int] = field(default_factory=dict)
-    found: dict[str, int] = field(default_factory=dict)
-    misses: list[str] = field(default_factory=list)
+    planted: Counter[str] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
     questions: int = 0
-    doubts: list[str] = field(default_factory=list)
     claims: int = 0
+    misses: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     unsound: list[str] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        self.planted += other.planted
+        self.found += other.found
+        self.questions += other.questions
+        self.claims += other.claims
+        self.misses += other.misses
+        self.doubts += other.doubts
+        self.unsound += other.unsound
 
     @property
     def share(self) -> float:
@@ -206,27 +217,32 @@ class Writer:
 # ---------------------------------------------------------------- counting
 
 
-def run(policies: int, seed: int = 0, samples: int = 40) -> Tally:
+def run(policies: int, seed: int = 0, samples: int = 40, first: int = 0) -> Iterator[Tally]:
+    """One tally a policy."""
+    for index in range(first, policies):
+        yield one_policy(index, seed, samples)
+
+
+def one_policy(index: int, seed: int, samples: int) -> Tally:
     tally = Tally()
-    for index in range(policies):
-        random = Random(f"{seed}/{index}")
-        text, planted = Writer(random).policy()
-        try:
-            program = program_from_text(text, prelude=False)
-        except PolicyError as error:
-            raise SystemExit(f"policy {index} is not one: {error}") from None
-        found = study(program, TODAY)
-        locks = sum(rule.kind == "lock" for rule in program.rules)
-        tally.questions += 3 * len(program.rules) + 4 * locks + len(program.kernels)
-        tally.doubts += [f"{index}: {doubt.check}: {doubt.subject}: {doubt.reason}" for doubt in found.doubts]
-        for one in planted:
-            tally.planted[one.fault] = tally.planted.get(one.fault, 0) + 1
-            if any(finding.code == one.code and f"`{one.rule}`" in finding.message for finding in found.findings):
-                tally.found[one.fault] = tally.found.get(one.fault, 0) + 1
-            else:
-                line = next(line for line in text.splitlines() if line.endswith(f"as {one.rule}"))
-                tally.misses.append(f"policy {index}, {one.fault}: {line}")
-        _sample(program, found.findings, random, samples, tally, index)
+    random = Random(f"{seed}/{index}")
+    text, planted = Writer(random).policy()
+    try:
+        program = program_from_text(text, prelude=False)
+    except PolicyError as error:
+        raise SystemExit(f"policy {index} is not one: {error}") from None
+    found = study(program, TODAY)
+    locks = sum(rule.kind == "lock" for rule in program.rules)
+    tally.questions += 3 * len(program.rules) + 4 * locks + len(program.kernels)
+    tally.doubts += [f"policy {index}: {doubt.check}: {doubt.subject}: {doubt.reason}" for doubt in found.doubts]
+    for one in planted:
+        tally.planted[one.fault] += 1
+        if any(finding.code == one.code and f"`{one.rule}`" in finding.message for finding in found.findings):
+            tally.found[one.fault] += 1
+        else:
+            line = next(line for line in text.splitlines() if line.endswith(f"as {one.rule}"))
+            tally.misses.append(f"policy {index}, {one.fault} missed: {line}")
+    _sample(program, found.findings, random, samples, tally, index)
     return tally
 
 
@@ -292,15 +308,24 @@ def _context(random: Random) -> dict[str, Value]:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policies", type=int, default=500)
+    parser.add_argument("--first", type=int, default=0, help="leave out the policies before this one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, default=40, help="contexts that each claim is sampled in")
     args = parser.parse_args(arguments)
     start = time.process_time()
-    tally = run(args.policies, args.seed, args.samples)
-    for line in (*tally.misses, *tally.doubts[:20], *tally.unsound):
-        print(line)
+    tally = Tally()
+    for done, one in enumerate(run(args.policies, args.seed, args.samples, args.first), args.first + 1):
+        tally.add(one)
+        for line in (*one.misses, *one.doubts, *one.unsound):
+            print(line)
+        if done % 10 == 0:
+            print(
+                f"{done} policies: {tally.share:.1%} found, {tally.unknown:.2%} not decided, "
+                f"{len(tally.unsound)} unsound of {tally.claims}, {time.process_time() - start:.0f} s",
+                flush=True,
+            )
     for fault, count in tally.planted.items():
-        print(f"{fault:16} {tally.found.get(fault, 0)} of {count} found")
+        print(f"{fault:16} {tally.found[fault]} of {count} found")
     print(f"{'all':16} {tally.share:.1%} of {sum(tally.planted.values())}")
     print(f"not decided      {tally.unknown:.2%} of {tally.questions} questions")
     print(f"unsound          {len(tally.unsound)} of {tally.claims} claims, {args.samples} contexts each")
