@@ -59,7 +59,7 @@ from layerzero.runtime.decision_log import DecisionLog, Mode
 from layerzero.runtime.engine import Engine, Status
 from layerzero.runtime.explanation import Explanation
 from layerzero.runtime.failures import Failure
-from layerzero.runtime.live import Live, Watch
+from layerzero.runtime.live import Live, Watch, check_watching
 from layerzero.runtime.log_files import Destination
 from layerzero.runtime.policy import Policy
 from layerzero.runtime.rules import Disabled, RuntimeRules
@@ -519,8 +519,10 @@ def configure(
     *,
     watch: Watch = False,
     on_failure: Callable[[Failure], None] | None = None,
-    keep_last_good: bool | str | Path = False,
+    keep_last_good: bool | str | Path | None = None,
     interval: float = 1.0,
+    trust: str | Path | Sequence[str | Path] | None = None,
+    node: str | None = None,
     validate: Validation | None = None,
 ) -> Policy: ...
 
@@ -530,21 +532,26 @@ def configure(
     *,
     watch: Watch = False,
     on_failure: Callable[[Failure], None] | None = None,
-    keep_last_good: bool | str | Path = False,
+    keep_last_good: bool | str | Path | None = None,
     interval: float = 1.0,
+    trust: str | Path | Sequence[str | Path] | None = None,
+    node: str | None = None,
     validate: Validation | None = None,
 ) -> Policy | None:
     """Put a policy in force in this process, in place of the one before; rules of run-time calls stay on top.
 
     Args:
-        policy: A `.lzp` file, YAML policy, folder or glob that holds one program, or a loaded Policy; None is the
-            shipped policy alone. Without it, and with `validate`, the policy in force stays.
+        policy: A `.lzp` file, YAML policy, folder or glob that holds one program, the address of a source of signed
+            bundles (`https://`, `redis://`, `etcd://`, `file://`), or a loaded Policy; None is the shipped policy
+            alone. Without it, and with `validate`, the policy in force stays.
         watch: Follow the files from now on, imports and catalogs included: a good version is put in force, a bad one
             leaves the last good one in force. "poll" does without the hints of the system.
         on_failure: Told of each distinct version that is refused, from the watching thread.
         keep_last_good: Keep the last good version on disk (True, or a folder), for a start at which the files are bad
-            or absent.
-        interval: Seconds between two looks at the files where no hint comes.
+            or absent. None keeps bundles, and no files.
+        interval: Seconds between two looks at the files where no hint comes, or at a source that answers at once.
+        trust: For a source: the public keys of which one has to have signed a bundle; files, or folders of `*.pub`.
+        node: For a source: the name of this node, which a roll-out by share goes by (LAYERZERO_NODE, or the host's).
         validate: "values" also looks at page tables and lengths that lie on a device, for tests: it waits for the
             device; never while a CUDA graph is recorded. "arguments" ends that. On the CPU they are always looked at.
 
@@ -552,7 +559,7 @@ def configure(
         ArgumentError: Neither a policy nor `validate` is given, or an argument is wrong.
         FileNotFoundError: There is no such file or folder.
         PolicyError: The policy has errors; the one before stays in force, and watched if it was.
-        MissingDependencyError: Watching wants watchdog, extra `live`.
+        MissingDependencyError: Watching wants watchdog, extra `live`; a source wants the extra `fleet`.
     """
     if isinstance(policy, EllipsisType) and (validate is None or watch or on_failure or keep_last_good):
         raise ArgumentError("give a policy (None is the shipped one), or `validate` alone")
@@ -560,10 +567,31 @@ def configure(
         check_validation(validate)
     found = None
     if not isinstance(policy, EllipsisType):
-        found = _live.configure(policy, watch, on_failure, keep_last_good, interval)
+        if isinstance(policy, str) and "://" in policy:
+            found = _follow(policy, watch, on_failure, keep_last_good, interval, trust, node)
+        elif trust is not None or node is not None:
+            raise ArgumentError("arguments `trust` and `node` want the address of a source, as in https://host/prod")
+        else:
+            found = _live.configure(policy, watch, on_failure, keep_last_good or False, interval)
     if validate is not None:
         set_validation(validate)
     return found
+
+
+def _follow(
+    url: str,
+    watch: Watch,
+    on_failure: Callable[[Failure], None] | None,
+    keep_last_good: bool | str | Path | None,
+    interval: float,
+    trust: str | Path | Sequence[str | Path] | None,
+    node: str | None,
+) -> Policy:
+    from layerzero.fleet.joining import join
+
+    check_watching(watch, on_failure, interval)
+    follower = join(_engine, url, trust, node, keep_last_good, on_failure, interval, reports=bool(watch))
+    return _live.follow(follower, bool(watch))
 
 
 def context(**fields: Any) -> AbstractContextManager[ambient.Surroundings]:

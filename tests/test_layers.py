@@ -23,6 +23,7 @@ WITHOUT_TORCH = (
     "compiler",
     "runtime",
     "experiments",
+    "fleet",
     "cli",
 )
 

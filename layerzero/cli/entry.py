@@ -39,6 +39,8 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("tune", "measure the kernels of this machine, and write rules that pick the fastest"),
     ("replay", "what a decision log would have been under another policy"),
     ("policy", "export a policy with all that it stands on"),
+    ("bundle", "pack a policy into one signed file for many machines, and put it in front of them"),
+    ("fleet", "what the nodes of a source run; let a held roll-out go on; serve releases"),
     ("lsp", "the language server, for editors"),
     ("watch", "follow the files of a policy: what each save changes, or what is wrong with it"),
     ("doctor", "look at this machine: Python, torch, packages, devices, caches, policies"),

@@ -2,9 +2,11 @@
 
 A process that watches the same files (`lz.configure(PATH, watch=True)`) puts the same versions in force and refuses the
 same ones; this command looks at the files alone, and at no machine: every package counts as present. It ends with
-Ctrl-C, or after --for SECONDS: exit code 1 where the files are bad by then.
+Ctrl-C, or after --for SECONDS: exit code 1 where the files are bad by then. Of a source it follows the signed bundles,
+as the node that --node names would, and reports nothing.
 
-  lz watch prod.lzp"""
+  lz watch prod.lzp
+  lz watch https://policies.example/prod --trust ops.pub"""
 
 from __future__ import annotations
 
@@ -14,17 +16,17 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from layerzero.check.expressions import Value
 from layerzero.check.program import Layer, Text
 from layerzero.cli.output import counted, print_findings, style
 from layerzero.cli.programs import add_program_options, catalogs
-from layerzero.errors import PolicyError
+from layerzero.errors import ArgumentError, PolicyError
 from layerzero.runtime.building import Material
 from layerzero.runtime.edits import Edit, edits
 from layerzero.runtime.engine import Engine
@@ -36,6 +38,9 @@ from layerzero.runtime.watcher import Watcher
 from layerzero.runtime.worker import Worker
 from layerzero.semantics.environment import Environment
 
+if TYPE_CHECKING:
+    from layerzero.fleet.follower import Follower
+
 MOST_EDITS = 20  # that are shown of one save
 WIDEST = 160
 
@@ -43,32 +48,37 @@ Event = Snapshot | Failure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", help="a policy: a `.lzp` or YAML file, a folder, or a glob in quotes")
+    parser.add_argument(
+        "path",
+        metavar="PATH",
+        help="a policy: a `.lzp` or YAML file, a folder, a glob in quotes, or a source's address",
+    )
     parser.add_argument(
         "--poll", action="store_true", help="look at the files by the clock, without the system's hints"
     )
     parser.add_argument("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two looks (1)")
     parser.add_argument("--for", dest="limit", type=_seconds, metavar="SECONDS", help="end by itself after this time")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line for each event")
+    parser.add_argument(
+        "--trust", action="append", metavar="PATH", help="of a source: public keys, or a folder of *.pub"
+    )
+    parser.add_argument("--node", metavar="NAME", help="of a source: see what this node runs (default: this host)")
     add_program_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    if not args.poll:
-        require_watchdog()
     logging.getLogger("layerzero").addHandler(logging.NullHandler())  # what it says is shown here in full
     logging.getLogger("layerzero").propagate = False
     told: SimpleQueue[Event] = SimpleQueue()
     worker = Worker()
     engine = Engine(_NoMachine(), builder=worker)
-    path = Path(os.path.abspath(args.path))
-    material = Material(path=path, prelude=not args.no_prelude, with_catalogs=tuple(catalogs(args)))
-    watcher = Watcher(engine, material, interval=args.interval, hints=not args.poll, on_failure=told.put)
+    watcher = _follower(args, engine, told.put) if "://" in args.path else _watcher(args, engine, told.put)
     view: _View = _JsonLines() if args.json else _Lines()
     try:
         first = _first(watcher)
         watcher.start()
-        view.watching(args.path, watcher.status())
+        status = watcher.status()
+        view.watching(status.path if "://" in args.path else args.path, status)
         if first:
             told.put(engine.current())
         engine.listeners.append(told.put)
@@ -80,8 +90,24 @@ def run(args: argparse.Namespace) -> int:
         worker.close()
 
 
-def _first(watcher: Watcher) -> bool:
-    """Whether the files are good to begin with; where they are absent it is wrong usage."""
+def _watcher(args: argparse.Namespace, engine: Engine, tell: Callable[[Failure], None]) -> Watcher:
+    if not args.poll:
+        require_watchdog()
+    if args.trust or args.node:
+        raise ArgumentError("--trust and --node want the address of a source, as in https://policies.example/prod")
+    path = Path(os.path.abspath(args.path))
+    material = Material(path=path, prelude=not args.no_prelude, with_catalogs=tuple(catalogs(args)))
+    return Watcher(engine, material, interval=args.interval, hints=not args.poll, on_failure=tell)
+
+
+def _follower(args: argparse.Namespace, engine: Engine, tell: Callable[[Failure], None]) -> Follower:
+    from layerzero.fleet.joining import join
+
+    return join(engine, args.path, args.trust, args.node, False, tell, args.interval, reports=False)
+
+
+def _first(watcher: Watcher | Follower) -> bool:
+    """Whether what is there is good to begin with; where it is absent it is wrong usage."""
     try:
         watcher.first()
     except PolicyError as error:

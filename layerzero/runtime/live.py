@@ -1,4 +1,5 @@
-"""`lz.configure`: which policy an engine has, whether its files are watched, and what happens where they are bad."""
+"""`lz.configure`: which policy an engine has, whether its files or its source are followed, and what happens where they
+are bad."""
 
 from __future__ import annotations
 
@@ -6,15 +7,15 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from layerzero.errors import ArgumentError, LayerZeroError
 from layerzero.runtime.building import Material
 from layerzero.runtime.engine import Engine
 from layerzero.runtime.events import require_watchdog
-from layerzero.runtime.failures import Failure
+from layerzero.runtime.failures import Failure, WatchStatus
 from layerzero.runtime.last_good import LastGood
 from layerzero.runtime.policy import Policy
 from layerzero.runtime.watcher import Watcher
@@ -25,6 +26,34 @@ log = logging.getLogger("layerzero")
 Watch = bool | Literal["poll"]
 
 
+class Following(Protocol):
+    """Keeps an engine at the newest good version of its policy: a Watcher of files, or what follows a source."""
+
+    def first(self) -> Policy:
+        """Put the policy in force, here and now; raises where there is none."""
+        ...
+
+    def start(self) -> None:
+        """Follow it in a thread."""
+        ...
+
+    def end(self) -> None:
+        """Begin nothing new."""
+        ...
+
+    def stop(self) -> None:
+        """End; once this returns, nothing is put in force any more."""
+        ...
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Nothing is put in force inside."""
+        ...
+
+    def status(self) -> WatchStatus:
+        """How it goes."""
+        ...
+
+
 class Live:
     """The policy of one engine."""
 
@@ -32,7 +61,7 @@ class Live:
         self._engine = engine
         self._in_process = engine.builder
         self._changing = threading.RLock()
-        self._watcher: Watcher | None = None
+        self._watcher: Following | None = None
 
     def configure(
         self,
@@ -44,7 +73,9 @@ class Live:
     ) -> Policy:
         """See lz.configure; on an error everything is as before, the watching too."""
         path = Path(policy) if isinstance(policy, str | Path) else None
-        _check(path, watch, on_failure, keep_last_good, interval)
+        check_watching(watch, on_failure, interval)
+        if path is None and (watch or keep_last_good):
+            raise ArgumentError("arguments `watch` and `keep_last_good` want the path of a policy")
         if watch is True:
             require_watchdog()
         if path is not None and (watch or keep_last_good):
@@ -52,19 +83,26 @@ class Live:
         keep = None
         if path is not None and keep_last_good:
             keep = LastGood(path, None if keep_last_good is True else Path(keep_last_good))
+        if path is None or not watch:
+            return self._change(lambda: self._once(policy if path is None else path, keep), None)
+        watcher = Watcher(
+            self._engine,
+            Material(path=path),
+            interval=interval,
+            hints=watch is True,
+            on_failure=on_failure,
+            keep=keep,
+        )
+        return self._change(lambda: self._watch(watcher, path, keep), watcher)
+
+    def follow(self, follower: Following, watch: bool) -> Policy:
+        """Put in force what a follower finds; with `watch`, what it finds later too. On an error all is as before."""
+        return self._change(lambda: self._compiled_aside(follower.first), follower if watch else None)
+
+    def _change(self, change: Callable[[], Policy], watcher: Following | None) -> Policy:
+        """Make a change, and have its watcher in the place of the one before."""
         with self._changing, nullcontext() if self._watcher is None else self._watcher.paused():
-            if path is not None and watch:
-                watcher = Watcher(
-                    self._engine,
-                    Material(path=path),
-                    interval=interval,
-                    hints=watch is True,
-                    on_failure=on_failure,
-                    keep=keep,
-                )
-                found = self._watch(watcher, path, keep)
-            else:
-                found, watcher = self._once(policy if path is None else path, keep), None
+            found = change()
             before, self._watcher = self._watcher, watcher
             if before is not None:
                 before.end()
@@ -84,9 +122,7 @@ class Live:
             before.stop()
 
     def _watch(self, watcher: Watcher, path: Path, keep: LastGood | None) -> Policy:
-        builder = self._engine.builder
-        self._engine.builder = shared_worker()
-        try:
+        def first() -> Policy:
             try:
                 return watcher.first()
             except (LayerZeroError, OSError) as error:
@@ -95,6 +131,15 @@ class Live:
                     raise
                 watcher.failed_at_start(error)
                 return found
+
+        return self._compiled_aside(first)
+
+    def _compiled_aside(self, first: Callable[[], Policy]) -> Policy:
+        """Put a policy in force that is compiled in the worker, as all that follow it."""
+        builder = self._engine.builder
+        self._engine.builder = shared_worker()
+        try:
+            return first()
         except BaseException as error:
             self._engine.builder = builder
             self._engine.failed(str(error))
@@ -132,11 +177,10 @@ class Live:
         return found
 
 
-def _check(path: Path | None, watch: object, on_failure: object, keep_last_good: object, interval: object) -> None:
+def check_watching(watch: object, on_failure: object, interval: object) -> None:
+    """Refuse wrong arguments of `configure`."""
     if watch not in (True, False, "poll"):
         raise ArgumentError(f'argument `watch`: wanted True, False or "poll", given {watch!r}')
-    if path is None and (watch or keep_last_good):
-        raise ArgumentError("arguments `watch` and `keep_last_good` want the path of a policy")
     if on_failure is not None and not (callable(on_failure) and watch):
         raise ArgumentError("argument `on_failure` wants a callable, and `watch`")
     if isinstance(interval, bool) or not isinstance(interval, int | float) or not 0 < interval <= 86_400:

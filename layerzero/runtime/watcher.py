@@ -16,9 +16,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
 
 from layerzero.check.program import Layer
 from layerzero.errors import LayerZeroError, PolicyError
@@ -30,8 +28,8 @@ from layerzero.runtime.events import Events
 from layerzero.runtime.failures import Failure, State, WatchStatus
 from layerzero.runtime.last_good import LastGood
 from layerzero.runtime.policy import Policy
+from layerzero.runtime.refusals import Refusals
 from layerzero.runtime.worker import RefusedError
-from layerzero.syntax.diagnostics import Diagnostic
 
 log = logging.getLogger("layerzero")
 
@@ -39,7 +37,6 @@ QUIET = 0.05  # seconds without a change after which files count as written
 RESPITE = 0.005  # seconds between two looks, however many hints there are
 LONGEST_WAIT = 2.0  # seconds; files that never rest are tried all the same
 ATTEMPTS = 5  # at a set of files that changes while it is read; then it is left to the next look
-MOST_FAILURES = 64  # that are remembered, to be told once
 
 _WATCHERS: weakref.WeakSet[Watcher] = weakref.WeakSet()
 
@@ -70,7 +67,6 @@ class Watcher:
         self._engine = engine
         self._path = material.path
         self._material = material
-        self._on_failure = on_failure
         self._keep = keep
         self._hints = hints
         self._files: set[str] = {str(one) for one in material.with_catalogs if isinstance(one, Path)}
@@ -79,9 +75,7 @@ class Watcher:
         self._compare_at = 0.0  # when bytes are compared again though no stat has changed
         self._loaded: Loaded | None = None
         self._state: State = "current"
-        self._failure: Failure | None = None
-        self._failures: dict[str, Failure] = {}  # told since the last success, by message
-        self._untold: list[Failure] = []
+        self._refusals = Refusals(engine, str(material.path), on_failure)
         self._reloads = 0
         self._prepare()
 
@@ -108,7 +102,7 @@ class Watcher:
     def failed_at_start(self, error: Exception) -> None:
         """The files are bad, and something else is in force: say so, and wait for them to become good."""
         self._failed(error)
-        self._tell()
+        self._refusals.tell()
 
     def start(self) -> None:
         """Begin to follow the files."""
@@ -141,7 +135,7 @@ class Watcher:
             state=self._state,
             how=self._how(),
             candidate=files.candidate(self._seen),
-            failure=self._failure,
+            failure=self._refusals.failure,
             reloads=self._reloads,
             last_good=None if self._keep is None else str(self._keep.problem or self._keep.file),
         )
@@ -186,7 +180,7 @@ class Watcher:
         except Exception as error:
             log.exception("watching %s", self._path)
             self._failed(error)
-        self._tell()
+        self._refusals.tell()
 
     def _try(self) -> None:
         try:
@@ -298,42 +292,14 @@ class Watcher:
         return True
 
     def _succeeded(self) -> None:
-        self._state, self._failure = "current", None
-        self._failures.clear()
+        self._state = "current"
+        self._refusals.succeeded()
         if self._keep is not None and self._loaded is not None:
             self._keep.save(self._loaded.vocabulary.identity, self._loaded.all_texts)
 
     def _failed(self, error: Exception) -> None:
-        """Keep what went wrong, and tell everybody who wants to know, once for each distinct failure."""
-        message = str(error) or type(error).__name__
-        known = self._failures.get(message)
         self._state = "failed"
-        self._failure = known or Failure(
-            path=str(self._path),
-            message=message,
-            diagnostics=cast("tuple[Diagnostic, ...]", error.diagnostics) if isinstance(error, PolicyError) else (),
-            candidate=files.candidate(self._seen),
-            first=datetime.now(UTC),
-            in_force=self._engine.status().digest,
-        )
-        if known is not None:
-            return
-        while len(self._failures) >= MOST_FAILURES:
-            del self._failures[next(iter(self._failures))]
-        self._failures[message] = self._failure
-        log.error("%s is not in force, policy %s stays: %s", self._path, self._failure.in_force[:12], message)
-        self._untold.append(self._failure)
-
-    def _tell(self) -> None:
-        """Call those who want to know; without the lock, for they may configure another policy."""
-        while self._untold:
-            failure = self._untold.pop(0)
-            for tell in (self._engine.policy_failed, self._on_failure):
-                try:
-                    if tell is not None:
-                        tell(failure)
-                except Exception:
-                    log.exception("telling of a policy that failed")
+        self._refusals.failed(error, files.candidate(self._seen))
 
 
 def _was_whole(before: files.Contents, stats: files.Stats, loaded: Loaded) -> bool:
