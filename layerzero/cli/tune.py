@@ -29,6 +29,7 @@ from layerzero.cli.output import counted, print_json, style
 from layerzero.cli.programs import add_json, add_paths, add_program_options, catalogs, one_root, program, today
 from layerzero.errors import ArgumentError
 from layerzero.resources import cache_folder
+from layerzero.runtime.spread import Cluster
 from layerzero.runtime.vocabulary import Vocabulary
 from layerzero.semantics.context import read_context
 
@@ -63,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--seconds", type=float, metavar="S", help="stop after that time; the next run goes on")
     how.add_argument("--again", action="store_true", help="try what failed before once more")
+    how.add_argument(
+        "--ray", nargs="?", const="local", metavar="ADDRESS", help="on the machines of a Ray cluster, all like this one"
+    )
     how.add_argument("--measured", action="store_true", help="measure nothing: rules from what the database has")
     how.add_argument("--database", metavar="FILE", help="where measurements are kept (default: in the cache folder)")
     parser.add_argument(
@@ -79,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     from layerzero.perf.database import Database
     from layerzero.perf.here import device_named, machine_info
     from layerzero.perf.survey import Decider, Survey, check_grids, measure_grids, survey
+    from layerzero.perf.survey_apart import measure_apart
     from layerzero.perf.tune import tune
 
     args.now = None
@@ -97,7 +102,11 @@ def run(args: argparse.Namespace) -> int:
         if not args.measured:
             how = Survey(args.repeats, skip=tuple(args.skip), seconds=args.seconds, again=args.again)
             bar = _Bar()
-            progress = measure_grids(decider, machine, database, grids, device, how, bar.show)
+            if args.ray is None:
+                progress = measure_grids(decider, machine, database, grids, device, how, bar.show)
+            else:
+                with Cluster(args.ray) as cluster:
+                    progress = measure_apart(cluster, decider, info, database, grids, str(device), how, bar.show)
             bar.end()
             finished = progress.done == progress.points
             database.prune()

@@ -147,7 +147,10 @@ def measure_grids(
         if number and how.seconds is not None and monotonic() - started > how.seconds:
             return Progress(number, len(todo), "")
         tell(Progress(number, len(todo), described(grid, place)))
-        _measure_point(decider, machine, database, grid, place, device, how)
+        point = unmeasured(decider, database, grid, place, how)
+        if point is not None:
+            for name, time in measured(decider, machine, point, device, how, Noted(database, point.key)).items():
+                database.put(point.key, name, time)
     tell(Progress(len(todo), len(todo), ""))
     return Progress(len(todo), len(todo), "")
 
@@ -170,38 +173,56 @@ def _key(grid: Grid, place: Place) -> Key:
     return Key(grid.operation, grid.fields(place))
 
 
-def _measure_point(
-    decider: Decider,
-    machine: ThisMachine,
-    database: Database,
-    grid: Grid,
-    place: Place,
-    device: torch.device,
-    how: Survey,
-) -> None:
-    import torch
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point that is to be measured, and the kernels that are called there."""
 
-    from layerzero.perf.arguments import make_call
-    from layerzero.perf.plain_torch import plain
+    grid: Grid
+    place: Place
+    kernels: tuple[str, ...]
 
-    key = _key(grid, place)
+    def __str__(self) -> str:
+        return described(self.grid, self.place)
+
+    @property
+    def key(self) -> Key:
+        return _key(self.grid, self.place)
+
+
+def unmeasured(decider: Decider, database: Database, grid: Grid, place: Place, how: Survey) -> Point | None:
+    """What is to be measured at a point of a grid; None where the database has it all."""
     wanted = [
         name
         for name in feasible(decider.decide(grid, place))
         if decider.program.kernels[name].adapter is not None and not any(fnmatchcase(name, glob) for glob in how.skip)
     ]
-    known = database.find(key)
+    known = database.find(_key(grid, place))
     known = {name: time for name, time in known.items() if not (how.again and isinstance(time, Failed))}
-    missing = [name for name in wanted if name not in known]
-    if not missing:
-        return
-    scope, values = read_context(decider.program, {**grid.fields(place), "operation": grid.operation})
+    if all(name in known for name in wanted):
+        return None
+    # The whole point is measured anew: times that were taken apart cannot be compared.
+    return Point(grid, place, tuple(name for name in wanted if not isinstance(known.get(name), Failed)))
+
+
+def measured(
+    decider: Decider, machine: ThisMachine, point: Point, device: torch.device, how: Survey, watch: Watch
+) -> dict[str, Timing | Failed]:
+    """What the kernels of a point take here.
+
+    Raises:
+        DeviceLostError: A kernel took the device with it.
+        ArgumentError: The call cannot be made.
+    """
+    import torch
+
+    from layerzero.perf.arguments import make_call
+    from layerzero.perf.plain_torch import plain
+
+    fields = {**point.grid.fields(point.place), "operation": point.grid.operation}
+    scope, values = read_context(decider.program, fields)
     call = make_call(decider.program, scope, values, device)
     calls: dict[str, Callable[[], Any]] = {}
-    # The whole point is measured anew: times that were taken apart cannot be compared.
-    for name in wanted:
-        if isinstance(known.get(name), Failed):
-            continue
+    for name in point.kernels:
         adapter = machine.adapter(name, decider.program.kernels[name].adapter)
         calls[name] = partial(adapter, *call.args, **call.kwargs)
     usual = plain(call)
@@ -209,9 +230,7 @@ def _measure_point(
         calls[BASELINE] = usual
     graph = values.get("graph_capture") is True
     with torch.inference_mode():
-        found = measure(calls, clock_for(device, graph), how.repeats, how.laps, Noted(database, key))
-    for name, time in found.items():
-        database.put(key, name, time)
+        return measure(calls, clock_for(device, graph), how.repeats, how.laps, watch)
 
 
 class Noted(Watch):

@@ -1,27 +1,33 @@
-"""Records of a log and a new policy -> what would have changed: per pair of kernels and per rule, in shares of traffic.
+"""Records of a log and a new policy -> what would have changed, counted in `Changes`.
 
-Everything kept is bounded, whatever the length of the log.
+A log may be compared in parts, in any processes: each part gives its own `Changes`, and these are merged in order.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from layerzero.check.expressions import Value
 from layerzero.check.program import Program, Scope
 from layerzero.compiler.codegen import Decide, generate
 from layerzero.compiler.compile import compile_operation
 from layerzero.errors import ContextError
+from layerzero.runtime.changes import MOST, Changes, Pair, Result
 from layerzero.runtime.export import ExportError, SnapshotStore
+from layerzero.runtime.log_parts import PART_BYTES, Part, parts, read_part
 from layerzero.runtime.log_reader import Entry
 from layerzero.runtime.record import Record
 from layerzero.runtime.replay import ReplayError, read_inputs, redecide, restored
 from layerzero.runtime.snapshot import CONTROL
-from layerzero.runtime.vocabulary import Vocabulary
+from layerzero.runtime.spread import Cluster
+from layerzero.runtime.vocabulary import Identity, Vocabulary
 from layerzero.semantics.causes import Cause, causes
 from layerzero.semantics.context import complete
 from layerzero.semantics.environment import Environment
@@ -29,122 +35,136 @@ from layerzero.semantics.experiments import enrol
 from layerzero.semantics.interpret import decide
 from layerzero.semantics.proof import Failure, Outcome, Proof
 
-SCHEMA = "lz.replay/1"
-_MOST_PAIRS = 2_000
-_MOST_CAUSES = 2_000
-_MOST_PROBLEMS = 10
 _LONGEST_TEXT = 200
 _ENVIRONMENTS = 8
 _MEMO = 20_000
-
-Json = dict[str, Any]
+_PARTS = 4  # of a log for each worker, so that the last one to end is not waited for long
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What a caller notices of a decision."""
+class Question:
+    """What a log is compared with.
 
-    kernel: str | None
-    degraded: bool
-    error: str | None
+    Attributes:
+        program: The new policy.
+        offline: The environment of records whose own is not at hand; its packages are given to the others too.
+        store: Exported snapshots.
+        counts: Further calls of `distinct` records, by id.
+        recorded: Whether a record is decided in the environment that it was decided in, where that is at hand.
+        today: The day for all records; None takes each one's own.
+    """
 
-    def __str__(self) -> str:
-        if self.kernel is None:
-            return f"error {self.error}"
-        return f"{self.kernel} (degraded)" if self.degraded else self.kernel
-
-    def to_json(self) -> Json:
-        return {"kernel": self.kernel, "degraded": self.degraded, "error": self.error}
-
-
-@dataclass(slots=True)
-class Tally:
-    records: int = 0
-    calls: float = 0.0
-
-    def add(self, calls: float, records: int = 1) -> None:
-        self.records += records
-        self.calls += calls
+    program: Program
+    offline: Environment
+    store: SnapshotStore | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    recorded: bool = True
+    today: date | None = None
 
 
-@dataclass(slots=True)
-class Pair:
-    """Calls that got `old` and would get `new`."""
+def compare(question: Question, entries: Iterable[tuple[Entry, int]], most: int = MOST) -> Changes:
+    """What the new policy changes of these entries, each of which stands for so many records.
 
-    old: Result
-    new: Result
-    message: str | None
-    example: Json
-    total: Tally = field(default_factory=Tally)
-    rules: dict[Cause, Tally] = field(default_factory=dict)
+    Args:
+        most: See `Changes`.
+    """
+    return _Comparison(question).changes_of(entries, question.counts, most)
 
 
-class Comparison:
-    """Takes entries of a log one by one; `report` says what was found so far."""
+def compare_on(cluster: Cluster, question: Question, logs: Iterable[Path]) -> Changes:
+    """The same of whole logs, in parts on many machines, which have to see the files.
 
-    def __init__(
-        self,
-        program: Program,
-        offline: Environment,
-        store: SnapshotStore | None = None,
-        counts: Mapping[str, int] | None = None,
-        recorded: bool = True,
-        today: date | None = None,
-    ) -> None:
-        """Compare with a policy.
+    Raises:
+        OSError: A log cannot be read.
+        WorkersLostError: Part of a log ends every worker.
+    """
+    paths = list(logs)
+    share = sum(path.stat().st_size for path in paths) // (_PARTS * cluster.workers)
+    everything = [part for path in paths for part in parts(path, min(max(share, 2**20), PART_BYTES))]
+    whole = compare(question, ())
+    asked = (uuid4().hex, question)
+    for part, found in zip(everything, cluster.spread(compare_part, asked, everything), strict=True):
+        if found.taken & whole.taken:  # a record that two parts have: its further calls count once
+            left = {id: count for id, count in question.counts.items() if id not in whole.taken}
+            found = compare(replace(question, counts=left), ((entry, 1) for entry in read_part(part)), sys.maxsize)
+        whole.merge(found)
+    return whole
 
-        Args:
-            program: The new policy.
-            offline: The environment of records whose own is not at hand; its packages are given to the others too.
-            store: Exported snapshots.
-            counts: Further calls of `distinct` records, by id.
-            recorded: Whether a record is decided in the environment that it was decided in, where that is at hand.
-            today: The day for all records; None takes each one's own.
-        """
-        self.program, self._offline, self._store = program, offline, store
-        self._counts = dict(counts or {})
-        self._recorded, self._today = recorded and store is not None, today
-        self._packages = Vocabulary.of(program).all_packages
-        self.traffic, self.changed = Tally(), Tally()
-        self.errors, self.degraded_before, self.degraded_after = Tally(), Tally(), Tally()
-        self.unreadable = 0
-        self.problems: list[Json] = []
-        self.policies: dict[str, Tally] = {}
-        self._pairs: dict[tuple[Result, Result], Pair] = {}
-        self._rules: dict[Cause, Tally] = {}
-        self._notes: dict[str, Tally] = {}
+
+_at_hand: tuple[str, _Comparison] | None = None
+
+
+def compare_part(asked: tuple[str, Question], part: Part) -> Changes:
+    """The changes of a part, all of them. A process keeps what it has decided for the next part of the question."""
+    global _at_hand
+    name, question = asked
+    if _at_hand is None or _at_hand[0] != name:
+        _at_hand = (name, _Comparison(question))
+    entries = ((entry, 1) for entry in read_part(part))
+    return _at_hand[1].changes_of(entries, question.counts, most=sys.maxsize)
+
+
+class _Comparison:
+    """Decides records again, and keeps what it has decided."""
+
+    def __init__(self, question: Question) -> None:
+        self.program = question.program
+        self._offline, self._store = question.offline, question.store
+        self._recorded, self._today = question.recorded and question.store is not None, question.today
+        self._packages = Vocabulary.of(question.program).all_packages
         self._environments: OrderedDict[str, tuple[Environment, bool]] = OrderedDict()
         self._answers: OrderedDict[str, _Answers] = OrderedDict()
         self._memo: dict[object, tuple[list[Cause], str | None]] = {}
 
-    def add(self, entry: Entry) -> None:
-        """Count one entry."""
+    def changes_of(self, entries: Iterable[tuple[Entry, int]], counts: Mapping[str, int], most: int) -> Changes:
+        program = self.program
+        self.changes = Changes(Identity(program.name, program.version, program.digest), most)
+        self._counts = dict(counts)
+        for entry, times in entries:
+            self._entry(entry, times)
+        return self.changes
+
+    def _entry(self, entry: Entry, times: int) -> None:
         record = entry.record
         if record is None:
-            self.unreadable += 1
-            if len(self.problems) < _MOST_PROBLEMS:
-                self.problems.append({"file": entry.file, "line": entry.number, "problem": entry.problem})
+            self.changes.problem(entry.file, entry.number, entry.problem, times)
             return
-        calls = float(record["count"]) + self._counts.pop(record["id"] or "", 0)
-        self.traffic.add(calls)
-        _bounded(self.policies, record["policy"]["digest"]).add(calls)
+        calls, further = float(record["count"]), self._further(record["id"])
+        if further:
+            self._add(entry, record, calls + further, 1)
+        if times > bool(further):
+            self._add(entry, record, calls, times - bool(further))
+
+    def _add(self, entry: Entry, record: Record, calls: float, times: int) -> None:
+        changes = self.changes
+        changes.traffic.count(calls, times)
+        changes.recorded(record["policy"]["digest"]).count(calls, times)
         old = Result(record["kernel"], record["degraded"], record["error"])
-        environment, key = self._environment(record, calls)
-        scope, values, arms, outcome = self._decide(record, environment, key, calls)
+        environment, key = self._environment(record, calls, times)
+        scope, values, arms, outcome = self._decide(record, environment, key, calls, times)
         new = Result(outcome.kernel, outcome.degraded or bool(record["recovered_from"]), outcome.error)
         if outcome.kernel is None:
             new = replace(new, degraded=False)
-            self.errors.add(calls)
+            changes.errors.count(calls, times)
         if old.degraded:
-            self.degraded_before.add(calls)
+            changes.degraded_before.count(calls, times)
         if new.degraded:
-            self.degraded_after.add(calls)
+            changes.degraded_after.count(calls, times)
         if old != new:
-            self._changed(entry, record, (old, new), (environment, key, scope, values, arms, outcome), calls)
+            found, message = self._why(record, (old, new), (environment, key, scope, values, arms, outcome))
+            pair = changes.pair(Pair(old, new, message, _example(entry, record)))
+            changes.change(pair, found, calls, times)
+
+    def _further(self, id: str | None) -> int:
+        """The further calls of a `distinct` record, which count once."""
+        found = self._counts.pop(id or "", 0)
+        if found:
+            self.changes.taken.add(id or "")
+        return found
 
     # ------------------------------------------------------------ deciding again
 
-    def _environment(self, record: Record, calls: float) -> tuple[Environment, str]:
+    def _environment(self, record: Record, calls: float, times: int) -> tuple[Environment, str]:
         digest = record["snapshot"] if self._recorded else ""
         if digest not in self._environments:
             self._environments[digest] = self._read_environment(digest)
@@ -153,7 +173,7 @@ class Comparison:
             self._environments.popitem(last=False)
         environment, known = self._environments[digest]
         if self._recorded and not known:
-            self._note("decided in the assumed environment: their snapshot was not exported", calls)
+            self.changes.note("decided in the assumed environment: their snapshot was not exported").count(calls, times)
         if self._today is not None:
             environment = replace(environment, today=self._today)
         elif not known:
@@ -174,19 +194,18 @@ class Comparison:
         given = self._offline.packages
         unknown = sorted(self._packages - asked - set(given)) if not found.assume_packages else []
         if unknown:
-            self._notes.setdefault(
-                f"counted as not installed, for the recorded machine was not asked: {', '.join(unknown)} (--package)",
-                Tally(),
+            self.changes.note(
+                f"counted as not installed, for the recorded machine was not asked: {', '.join(unknown)} (--package)"
             )
         return replace(found, packages={**found.packages, **given}), True
 
     def _decide(
-        self, record: Record, environment: Environment, key: str, calls: float
+        self, record: Record, environment: Environment, key: str, calls: float, times: int
     ) -> tuple[Scope | None, dict[str, Value], Mapping[str, str], Outcome]:
         try:
             scope, values, unknown = read_inputs(self.program, record)
             for name in unknown:
-                self._note(f"fields that the new policy does not declare: {name}", calls)
+                self.changes.note(f"fields that the new policy does not declare: {name}").count(calls, times)
             arms = self._arms(record, values, environment)
             if key not in self._answers:
                 self._answers[key] = _Answers(self.program, environment)
@@ -195,7 +214,8 @@ class Comparison:
                 self._answers.popitem(last=False)
             return scope, values, arms, self._answers[key].decide(scope, values, arms)
         except ContextError as error:
-            self._note(f"cannot be decided by the new policy: {str(error)[:_LONGEST_TEXT]}", calls)
+            text = f"cannot be decided by the new policy: {str(error)[:_LONGEST_TEXT]}"
+            self.changes.note(text).count(calls, times)
             return None, {}, {}, Outcome(None, None, False, error="invalid_context")
 
     def _arms(self, record: Record, values: Mapping[str, Value], environment: Environment) -> Mapping[str, str]:
@@ -214,22 +234,6 @@ class Comparison:
         return arms
 
     # ------------------------------------------------------------ what changed
-
-    def _changed(
-        self, entry: Entry, record: Record, results: tuple[Result, Result], again: tuple[Any, ...], calls: float
-    ) -> None:
-        self.changed.add(calls)
-        found, message = self._why(record, results, again)
-        pair = self._pairs.get(results)
-        if pair is None:
-            if len(self._pairs) >= _MOST_PAIRS:
-                self._note(f"changed beyond the first {_MOST_PAIRS} pairs of kernels", calls)
-                return
-            pair = self._pairs[results] = Pair(*results, message, _example(entry, record))
-        pair.total.add(calls)
-        for cause in found:
-            _bounded(pair.rules, cause).add(calls)
-            _bounded(self._rules, cause).add(calls)
 
     def _why(
         self, record: Record, results: tuple[Result, Result], again: tuple[Any, ...]
@@ -265,65 +269,8 @@ class Comparison:
             return redecide(record, restored(self._store, record["snapshot"], record["epoch"])).proof
         except (ExportError, ReplayError) as error:
             if record["snapshot"] in self._store:
-                self._note(f"their recorded proof cannot be rebuilt: {str(error)[:_LONGEST_TEXT]}", 0)
+                self.changes.note(f"their recorded proof cannot be rebuilt: {str(error)[:_LONGEST_TEXT]}")
             return None
-
-    def _note(self, text: str, calls: float) -> None:
-        _bounded(self._notes, text).add(calls)
-
-    # ------------------------------------------------------------ saying it
-
-    @property
-    def pairs(self) -> list[Pair]:
-        """The largest first."""
-        return sorted(self._pairs.values(), key=lambda pair: (-pair.total.calls, str(pair.old), str(pair.new)))
-
-    @property
-    def rules(self) -> list[tuple[Cause, Tally]]:
-        """The largest first. A call with several causes counts for each."""
-        return sorted(self._rules.items(), key=lambda item: (-item[1].calls, item[0].side, item[0].at, item[0].text))
-
-    @property
-    def notes(self) -> list[tuple[str, Tally]]:
-        return sorted(self._notes.items())
-
-    def share(self, tally: Tally) -> float:
-        """Of all calls, 0..1."""
-        return tally.calls / self.traffic.calls if self.traffic.calls else 0.0
-
-    def report(self) -> Json:
-        """The stable object `lz.replay/1`."""
-        return {
-            "schema": SCHEMA,
-            "policy": {"name": self.program.name, "version": self.program.version, "digest": self.program.digest},
-            "recorded_policies": {digest: _tally(tally, self.share(tally)) for digest, tally in self.policies.items()},
-            "traffic": {"records": self.traffic.records, "calls": self.traffic.calls},
-            "changed": _tally(self.changed, self.share(self.changed)),
-            "pairs": [self._pair(pair) for pair in self.pairs],
-            "rules": [self._rule(cause, tally) for cause, tally in self.rules],
-            "errors": _tally(self.errors, self.share(self.errors)),
-            "degraded": {
-                "before": _tally(self.degraded_before, self.share(self.degraded_before)),
-                "after": _tally(self.degraded_after, self.share(self.degraded_after)),
-            },
-            "unreadable": {"lines": self.unreadable, "first": self.problems},
-            "notes": [{"text": text, **_tally(tally, self.share(tally))} for text, tally in self.notes],
-        }
-
-    def _pair(self, pair: Pair) -> Json:
-        rules: Sequence[tuple[Cause, Tally]] = sorted(pair.rules.items(), key=lambda item: (-item[1].calls, item[0].at))
-        return {
-            "old": pair.old.to_json(),
-            "new": pair.new.to_json(),
-            **_tally(pair.total, self.share(pair.total)),
-            "message": pair.message,
-            "rules": [self._rule(cause, tally) for cause, tally in rules],
-            "example": pair.example,
-        }
-
-    def _rule(self, cause: Cause, tally: Tally) -> Json:
-        parts = {"rule": cause.rule, "kind": cause.kind, "side": cause.side, "at": cause.at, "text": cause.text}
-        return {**parts, **_tally(tally, self.share(tally))}
 
 
 class _Answers:
@@ -345,21 +292,7 @@ class _Answers:
         return function(asked, arms)
 
 
-def _tally(tally: Tally, share: float) -> Json:
-    return {"records": tally.records, "calls": tally.calls, "share": share}
-
-
-def _bounded(tallies: dict[Any, Tally], key: Any) -> Tally:
-    """The tally of a key; past the bound a passing one, so that hostile logs cost no memory."""
-    found = tallies.get(key)
-    if found is None:
-        found = Tally()
-        if len(tallies) < _MOST_CAUSES:
-            tallies[key] = found
-    return found
-
-
-def _example(entry: Entry, record: Record) -> Json:
+def _example(entry: Entry, record: Record) -> dict[str, Any]:
     values = {
         name: f"{value[:_LONGEST_TEXT]}..." if isinstance(value, str) and len(value) > _LONGEST_TEXT else value
         for name, value in record["values"].items()

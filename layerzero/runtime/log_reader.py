@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from layerzero.runtime.log_files import COUNTS, MAX_RECORD_BYTES, beside, from_row, parquet_module
 from layerzero.runtime.record import Record, problem_of
@@ -32,17 +32,27 @@ def read_log(path: Path) -> Iterator[Entry]:
         OSError: The file cannot be read.
         MissingDependencyError: It is Parquet, and pyarrow is not installed.
     """
+    if is_parquet(path):
+        yield from read_rows(str(path))
+        return
     with open(path, "rb") as file:
-        if file.read(len(_PARQUET)) == _PARQUET:
-            yield from _rows(str(path))
-            return
-        file.seek(0)
         yield from read_lines(str(path), file)
 
 
-def read_lines(name: str, stream: BinaryIO) -> Iterator[Entry]:
-    """The entries of JSON lines as they arrive; blank lines are left out."""
-    number = 0
+def is_parquet(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(_PARQUET)) == _PARQUET
+
+
+class Lines(Protocol):
+    """What lines are read from: `readline` of a binary file."""
+
+    def readline(self, limit: int, /) -> bytes: ...
+
+
+def read_lines(name: str, stream: Lines, first: int = 1) -> Iterator[Entry]:
+    """The entries of JSON lines as they arrive, numbered from `first`; blank lines are left out."""
+    number = first - 1
     while data := stream.readline(MAX_RECORD_BYTES + 2):
         number += 1
         if len(data) > MAX_RECORD_BYTES and not data.endswith(b"\n"):
@@ -87,21 +97,26 @@ def _checked(name: str, number: int, found: Any) -> Entry:
     return Entry(name, number, None if problem else found, problem)
 
 
-def _rows(name: str) -> Iterator[Entry]:
+def read_rows(name: str, groups: Iterable[int] | None = None, first: int = 1) -> Iterator[Entry]:
+    """The entries of a Parquet file, or of some of its row groups, numbered from `first`."""
     arrow, parquet = parquet_module()
     try:
         file = parquet.ParquetFile(name)
     except arrow.ArrowInvalid as error:
         yield Entry(name, 1, None, f"not a whole Parquet file: {error}")
         return
-    number = 0
+    number = first - 1
     with file:
-        for batch in file.iter_batches(batch_size=_ROWS):
+        for batch in file.iter_batches(batch_size=_ROWS, row_groups=None if groups is None else list(groups)):
             for row in batch.to_pylist():
                 number += 1
-                try:
-                    record = from_row(row)
-                except (KeyError, TypeError, ValueError, AttributeError) as error:
-                    yield Entry(name, number, None, f"not a record: {type(error).__name__}: {error}")
-                else:
-                    yield _checked(name, number, record)
+                yield read_row(name, number, row)
+
+
+def read_row(name: str, number: int, row: Mapping[str, Any]) -> Entry:
+    """The entry of a row of Parquet."""
+    try:
+        record = from_row(row)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return Entry(name, number, None, f"not a record: {type(error).__name__}: {error}")
+    return _checked(name, number, record)
