@@ -24,11 +24,11 @@ _API = (
     *("bind", "compile", "warmup", "readiness_check"),
     *("configure", "context", "pin", "using", "lock", "unlock", "prefer", "disabled", "enable"),
     *("request", "outcome", "experiment_status", "share_experiments", "resume_arm"),
-    *("register_kernel", "configure_breakers", "status", "doctor", "log_decisions"),
+    *("join_ranks", "register_kernel", "configure_breakers", "status", "doctor", "log_decisions"),
 )
 _ERRORS = (
     *("LayerZeroError", "ArgumentError", "ContextError", "UnknownNameError", "PolicyError"),
-    *("NoKernelError", "KernelCallError", "MissingDependencyError"),
+    *("NoKernelError", "KernelCallError", "MissingDependencyError", "RanksError"),
 )
 _WEIGHTS = ("Int8Weight", "Fp8Weight", "GPTQWeight", "AWQWeight")
 _HOME = {

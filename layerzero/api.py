@@ -70,8 +70,10 @@ from layerzero.telemetry.feed import FEED, Deciding
 if TYPE_CHECKING:
     import torch
     from torch import Generator, Tensor
+    from torch.distributed import ProcessGroup
 
     from layerzero.backends.weights import QuantisedWeight
+    from layerzero.distributed import Ranks
 
 _machine = ThisMachine(present_devices)
 _engine = Engine(_machine, builder=Cached())
@@ -785,6 +787,37 @@ def doctor() -> Doctor:
     return diagnose(_machine, _engine)
 
 
+def join_ranks(
+    group: ProcessGroup | None = None,
+    *,
+    tp: int | None = None,
+    pp: int | None = None,
+    dp: int | None = None,
+    ep: int | None = None,
+    timeout: float = 30.0,
+) -> Ranks:
+    """Let the processes of a group change their policy together: every rank calls it, then `ranks.configure(...)`, and
+    `ranks.step()` before each step of the loop. From here on the calls of this process have the fields given here, and
+    `rank`.
+
+    Args:
+        group: Of torch.distributed; None is the default group. Ranks that serve one step together belong to one.
+        tp: Field of every call: the size of tensor parallelism, as pp, dp and ep are of theirs.
+        pp: See tp.
+        dp: See tp.
+        ep: See tp.
+        timeout: Seconds for which one rank waits for the others to prepare and to answer.
+
+    Raises:
+        ArgumentError: torch.distributed is not initialised, or an argument is wrong.
+        RanksError: The store of the group does not answer.
+    """
+    from layerzero.distributed import join
+
+    sizes = {"tp": tp, "pp": pp, "dp": dp, "ep": ep}
+    return join(_engine, _live, _warmth, group, sizes, timeout)
+
+
 def register_kernel(function: Callable[..., Any], catalog: str) -> str:
     """Add a kernel of your own to the policy in force and those configured later.
 
@@ -823,6 +856,7 @@ __all__ = [
     "explain",
     "gelu",
     "group_norm",
+    "join_ranks",
     "layer_norm",
     "list_kernels",
     "lock",

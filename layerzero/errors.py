@@ -45,3 +45,7 @@ class MissingDependencyError(LayerZeroError, ImportError):
 
 class KernelCallError(LayerZeroError):
     """A kernel could not be loaded or failed; the message names kernel, operation and cause."""
+
+
+class RanksError(LayerZeroError):
+    """The ranks of a process group do not agree, or one of them does not answer; the message names what and which."""

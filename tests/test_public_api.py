@@ -17,13 +17,13 @@ NAMES = {
     "sample_topk sample_topp sample_greedy tokenize detokenize register_tokenizer",
     "selection": "select explain which list_kernels validate dry_run trace",
     "policy": "configure context pin using lock unlock prefer disabled enable register_kernel configure_breakers "
-    "status doctor log_decisions",
+    "status doctor log_decisions join_ranks",
     "ahead": "bind compile warmup readiness_check",
     "experiments": "request outcome experiment_status share_experiments resume_arm",
     "types": "Context Decision KernelInfo Plan Policy SelectedKernel",
     "weights": "Int8Weight Fp8Weight GPTQWeight AWQWeight",
     "errors": "LayerZeroError ArgumentError ContextError UnknownNameError PolicyError NoKernelError KernelCallError "
-    "MissingDependencyError",
+    "MissingDependencyError RanksError",
     "other": "__version__ intercept",
 }
 ERRORS = NAMES["errors"].split()
@@ -94,6 +94,7 @@ lz.request(request_id="r-1")
 lz.outcome(request_id="r-1", latency_ms=12.5, error=False)
 lz.configure_breakers(failures=3, cool_down=30.0, nan_rate=0.001)
 lz.doctor()
+lz.join_ranks(tp=4, timeout=10.0)
 lz.log_decisions("decisions.jsonl", mode="distinct")
 lz.status()
 """.replace("\\\n", "")

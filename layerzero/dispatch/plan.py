@@ -139,7 +139,8 @@ def make_plan(
     """
     snapshot = dispatcher.engine.current()
     scope = scope_of(snapshot, operation)
-    given = {**device, "dtype": name_of_dtype(dtype), **fields}
+    known = {name: value for name, value in device.items() if name in snapshot.vocabulary.types}
+    given = {**known, "dtype": name_of_dtype(dtype), **fields}
     planned: dict[tuple[int, ...], PlannedCall] = {}
     for shape in shapes:
         context = {**fields_of(scope, shape), **given, "operation": operation}

@@ -1,4 +1,4 @@
-"""torch devices -> the context fields device, device_name and sm."""
+"""torch devices -> the context fields device, device_name and sm, and the place of this process among the ranks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,23 @@ if TYPE_CHECKING:
 
 KINDS = ("cpu", "cuda", "hip", "xpu", "mps", "hpu", "npu", "meta")
 
+_place: dict[str, Value] = {}
+
+
+def set_place(fields: Mapping[str, Value]) -> None:
+    """What every call of this process says of where it runs, beside its device: `{"tp": 4, "rank": 2}`."""
+    global _place
+    _place = dict(fields)
+    device_fields.cache_clear()
+
 
 @lru_cache(maxsize=64)
 def device_fields(device: torch.device) -> Mapping[str, Value]:
     """`{"device": "cuda", "device_name": "NVIDIA H200", "sm": 90}`; do not change what it returns."""
+    return {**_own_fields(device), **_place}
+
+
+def _own_fields(device: torch.device) -> dict[str, Value]:
     import torch
 
     if device.type not in KINDS:

@@ -33,6 +33,7 @@ from layerzero.semantics.environment import Environment
 log = logging.getLogger("layerzero")
 
 _LONGEST_WAIT = timedelta(minutes=1)
+_EDGE = ("open_breakers", "stopped_arms", "stop_reasons")  # of Inputs: what happens to a process by itself
 _MOST_IDLE = 8  # epochs for which a policy of `using` that nobody uses is still compiled
 
 
@@ -77,6 +78,27 @@ class Status:
     watching: WatchStatus | None = None  # of the files, where they are watched
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A policy that is read and compiled, and waits to be put in force in place of `before`."""
+
+    inputs: Inputs
+    snapshot: Snapshot
+    scoped: dict[tuple[str, int], _Scoped]
+    before: Snapshot | None
+
+    @property
+    def policy(self) -> Policy:
+        return _policy(self.snapshot, self.inputs.loaded)
+
+    def at(self, epoch: int) -> Candidate:
+        """The same as another epoch."""
+        scoped = {
+            (digest, epoch): replace(one, snapshot=one.snapshot.at(epoch)) for (digest, _), one in self.scoped.items()
+        }
+        return replace(self, snapshot=self.snapshot.at(epoch), scoped=scoped)
+
+
 class Engine:
     """The policy in force in this process."""
 
@@ -89,7 +111,8 @@ class Engine:
         self.builder: Builder = builder or InProcess()
         self._machine = machine
         self._clock = clock
-        self._writing = threading.RLock()
+        self._writing = threading.RLock()  # of those who change something, for as long as they compile
+        self._swapping = threading.Lock()  # of the assignments that are a swap: nobody waits for it
         self._inputs: Inputs | None = None
         self._current: Snapshot | None = None
         self._last_failure: str | None = None
@@ -196,7 +219,8 @@ class Engine:
                 found = self._scoped.get(key)
                 if found is None:
                     found = _Scoped(policy, self._build_beneath(policy, inputs, base.epoch))
-                    self._scoped = {**self._scoped, key: found}
+                    with self._swapping:
+                        self._scoped = {**self._scoped, key: found}
         found.idle = 0
         return found.snapshot
 
@@ -237,7 +261,7 @@ class Engine:
                 self._last_failure = str(error)
                 raise
             self.say_warnings(loaded)
-            return _policy(self.publish(replace(self._started(), loaded=loaded)), loaded)
+            return _policy(self._publish(lambda: replace(self._started(), loaded=loaded)), loaded)
 
     def replace_policy(self, material: Material, accept: Callable[[Loaded], bool]) -> Policy | None:
         """Put a policy in force as `configure` does, holding nobody up: it is read and compiled beside all other
@@ -253,23 +277,72 @@ class Engine:
         """
         for alone in (False, False, True):
             with self._writing if alone else nullcontext():
-                with self._writing:
-                    inputs, before = self._started(), self._current
-                assert before is not None
-                loaded = self.builder.load(inputs.loaded.material.of_policy(material))
-                inputs = replace(inputs, loaded=loaded)
-                snapshot = self._build(inputs, before.epoch + 1)
-                ahead = self._ahead(inputs, snapshot.epoch)
-                if not accept(loaded):
+                candidate = self.prepare(material)
+                if not accept(candidate.inputs.loaded):
                     return None
                 with self._writing:
-                    if self._current is not before:
+                    if not self._put(candidate):
                         continue
-                    self.say_warnings(loaded)
-                    self._put(inputs, snapshot, ahead)
-                self._tell(snapshot)
-                return _policy(snapshot, loaded)
+                    self.say_warnings(candidate.inputs.loaded)
+                self._tell(candidate.snapshot)
+                return candidate.policy
         raise AssertionError("unreachable: nothing comes between a holder of the lock and its change")
+
+    def prepare(self, material: Material) -> Candidate:
+        """Read and compile a policy beside the one in force, with the run-time rules and kernels in force.
+
+        Raises:
+            FileNotFoundError: There is no such file or folder.
+            PolicyError: The policy has errors.
+        """
+        with self._writing:
+            inputs, before = self._started(), self._current
+        assert before is not None
+        loaded = self.builder.load(inputs.loaded.material.of_policy(material))
+        return self._candidate(replace(inputs, loaded=loaded), before)
+
+    def renew(self, candidate: Candidate) -> Candidate:
+        """The same policy, prepared for what is in force now; the candidate itself where nothing has changed."""
+        with self._writing:
+            inputs, before = self._started(), self._current
+        if candidate.before is before:
+            return candidate
+        loaded = candidate.inputs.loaded
+        material = inputs.loaded.material.of_policy(loaded.material)
+        if material != loaded.material:  # as it was read then: the files may be others by now
+            loaded = self.builder.revise(loaded, material)
+        return self._candidate(replace(inputs, loaded=loaded), before)
+
+    def commit(self, candidate: Candidate) -> Inputs | None:
+        """Put a prepared policy in force at once, waiting for no writer and no compiler.
+
+        Returns:
+            What came between, where another change did: `resume` puts it on top.
+        """
+        with self._swapping:
+            now, between = self._current, self._inputs
+            assert now is not None
+            overtaken = now is not candidate.before
+            put = candidate.at(now.epoch + 1) if overtaken else candidate
+            self._assign(put)
+        self._tell(put.snapshot)
+        return between if overtaken else None
+
+    def resume(self, committed: Candidate, between: Inputs) -> None:
+        """Put on top of the policy in force what a commit overtook: open breakers, stopped arms, rules of calls."""
+
+        def resumed() -> Inputs:
+            now, then = self._started(), committed.inputs
+            kept = {name: getattr(between, name) for name in _EDGE if getattr(now, name) == getattr(then, name)}
+            if now.loaded is then.loaded:
+                material = between.loaded.material.of_policy(now.loaded.material)
+                if material != now.loaded.material:
+                    kept["loaded"] = self.builder.revise(now.loaded, material)
+            return replace(now, **kept)
+
+        with self._writing:
+            if resumed() != self._started():
+                self._publish(resumed)
 
     def change(self, of: Callable[[Inputs], Inputs]) -> Snapshot:
         """Publish what `of` makes of the inputs in force, as one step among all writers.
@@ -279,37 +352,56 @@ class Engine:
         """
         with self._writing:
             before = self._started()
-            after = of(before)
-            if after == before and self._current is not None:
+            if of(before) == before and self._current is not None:
                 return self._current
-            return self.publish(after)
+            return self._publish(lambda: of(self._started()))
 
     def change_material(self, of: Callable[[Material], Material]) -> Snapshot:
         """Publish a changed material (run-time rules, registered kernels), checked with the policy as it was read."""
-        with self._writing:
+
+        def changed() -> Inputs:
             before = self._started()
-            return self.publish(replace(before, loaded=self.builder.revise(before.loaded, of(before.loaded.material))))
+            return replace(before, loaded=self.builder.revise(before.loaded, of(before.loaded.material)))
+
+        return self._publish(changed)
 
     def refresh(self) -> None:
         """Judge what is in force anew: another day, another package."""
-        with self._writing:
-            self.publish(self._started())
+        self._publish(self._started)
 
     def publish(self, inputs: Inputs) -> Snapshot:
-        """Build a snapshot and put it in force as the next epoch."""
-        with self._writing:
-            epoch = 1 if self._current is None else self._current.epoch + 1
-            snapshot = self._build(inputs, epoch)
-            self._put(inputs, snapshot, self._ahead(inputs, epoch))
-        self._tell(snapshot)
-        return snapshot
+        """Build a snapshot of these inputs and put it in force as the next epoch."""
+        return self._publish(lambda: inputs)
 
-    def _put(self, inputs: Inputs, snapshot: Snapshot, ahead: dict[tuple[str, int], _Scoped]) -> None:
-        self._inputs = inputs
-        self._scoped = ahead
-        self._current = snapshot
+    def _publish(self, make: Callable[[], Inputs]) -> Snapshot:
+        """Put in force what `make` makes of the inputs in force; made anew where a commit has come in between."""
+        with self._writing:
+            while True:
+                before = self._current
+                candidate = self._candidate(make(), before or self._current)
+                if self._put(candidate):
+                    break
+        self._tell(candidate.snapshot)
+        return candidate.snapshot
+
+    def _candidate(self, inputs: Inputs, before: Snapshot | None) -> Candidate:
+        snapshot = self._build(inputs, 1 if before is None else before.epoch + 1)
+        return Candidate(inputs, snapshot, self._ahead(inputs, snapshot.epoch), before)
+
+    def _put(self, candidate: Candidate) -> bool:
+        """Put it in force, unless something else has come in between."""
+        with self._swapping:
+            if self._current is not candidate.before:
+                return False
+            self._assign(candidate)
+        return True
+
+    def _assign(self, candidate: Candidate) -> None:
+        self._inputs = candidate.inputs
+        self._scoped = candidate.scoped
+        self._current = candidate.snapshot
         self._last_failure = None
-        self._wake_at_expiry(snapshot)
+        self._wake_at_expiry(candidate.snapshot)
 
     def _tell(self, snapshot: Snapshot) -> None:
         for listener in self.listeners:
@@ -317,7 +409,7 @@ class Engine:
 
     def after_fork(self) -> None:
         """Make the engine of a forked child usable: the thread that held its lock may not be in the child."""
-        self._writing = threading.RLock()
+        self._writing, self._swapping = threading.RLock(), threading.Lock()
         self._timer = None
         if self._current is not None:
             self._wake_at_expiry(self._current)

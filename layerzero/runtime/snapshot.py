@@ -6,6 +6,7 @@ another device, as offline questions have, is served by a matcher made when it i
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
@@ -76,6 +77,12 @@ class Snapshot:
         fixed = [{name: device.get(name) for name in DEVICE_FIELDS if name in program.fields} for device in devices]
         forms = [compile_program(program, environment, one) for one in fixed]
         return cls(Vocabulary.of(program), environment, program, forms, epoch)
+
+    def at(self, epoch: int) -> Snapshot:
+        """The same snapshot as another epoch; for one that nobody has seen yet."""
+        moved = copy.copy(self)
+        moved.epoch = epoch
+        return moved
 
     @property
     def identity(self) -> Identity:

@@ -61,10 +61,12 @@ class Watcher:
         hints: bool = True,
         on_failure: Callable[[Failure], None] | None = None,
         keep: LastGood | None = None,
+        replace_policy: Callable[[Material, Callable[[Loaded], bool]], Policy | None] | None = None,
     ) -> None:
         assert material.path is not None
         self.interval = interval
         self._engine = engine
+        self._replace_policy = replace_policy or engine.replace_policy
         self._path = material.path
         self._material = material
         self._keep = keep
@@ -246,7 +248,7 @@ class Watcher:
             every = self._all_files()
             stats, before = files.stats(every), files.contents(every)
             try:
-                policy = self._engine.replace_policy(self._material, functools.partial(self._accept, before, stats))
+                policy = self._replace_policy(self._material, functools.partial(self._accept, before, stats))
             except (PolicyError, OSError) as error:
                 read = error.contents if isinstance(error, RefusedError) else {}
                 wanted = error.wanted if isinstance(error, RefusedError) else ()
