@@ -21,7 +21,7 @@ _API = (
     *("swiglu", "gelu", "silu", "linear", "sample_topk", "sample_topp", "sample_greedy"),
     *("tokenize", "detokenize", "register_tokenizer"),
     *("select", "explain", "which", "list_kernels", "validate", "dry_run", "trace"),
-    *("bind", "compile", "warmup", "readiness_check"),
+    *("bind", "compile", "plan", "warmup", "readiness_check"),
     *("configure", "context", "pin", "using", "lock", "unlock", "prefer", "disabled", "enable"),
     *("request", "outcome", "experiment_status", "share_experiments", "resume_arm"),
     *("join_ranks", "register_kernel", "configure_breakers", "status", "doctor", "log_decisions"),

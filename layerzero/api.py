@@ -74,6 +74,7 @@ if TYPE_CHECKING:
 
     from layerzero.backends.weights import QuantisedWeight
     from layerzero.distributed import Ranks
+    from layerzero.planning import JointPlan
 
 _machine = ThisMachine(present_devices)
 _engine = Engine(_machine, builder=Cached())
@@ -498,6 +499,39 @@ def warmup(
     return _warmth.warm(plan, bar_if_wanted(progress))
 
 
+def plan(
+    layers: Iterable[Mapping[str, Any]],
+    choose: Mapping[str, Iterable[Any]],
+    *,
+    per: Mapping[str, str] | None = None,
+    device: torch.device | str | None = None,
+) -> JointPlan:
+    """Choose kernels for all layers of a model together, and what they have to share: the best total score.
+
+        layers = [{"operation": "attention.decode", "layer": range(32), ...}, ...]
+        plan = lz.plan(layers, {"page_size": [16, 64], "graph_capture": [True, False]}, per={"graph_capture": "phase"})
+        plan.value("page_size"), plan.kernel(7, "decode"), print(plan.explain())
+
+    Args:
+        layers: A context for each layer and phase, as in `select`; `layer` is its number, or several that are alike.
+        choose: Field -> the values between which there is a choice, the preferred first. All layers share one.
+        per: Field of `choose` -> another field: those that agree in it share one, each group its own.
+        device: Where a layer names none; None is torch's default device, or else the first GPU.
+
+    Raises:
+        ArgumentError: A field or value is wrong, or there is no layer.
+        ContextError: A layer does not fit its operation.
+        NoKernelError: No choice serves every layer; it says what each could do with.
+        MissingDependencyError: So many choices want OR-tools, extra `planning`.
+    """
+    from layerzero.planning import plan_layers
+
+    snapshot = _engine.current()
+    fields = device_fields(default_device(device))
+    here = {name: value for name, value in fields.items() if name in snapshot.vocabulary.types}
+    return plan_layers(snapshot, layers, choose, per, here)
+
+
 def readiness_check() -> tuple[bool, list[str]]:
     """Whether requests can be served at full speed, and what is missing: `ready, issues = lz.readiness_check()`.
 
@@ -864,6 +898,7 @@ __all__ = [
     "outcome",
     "paged_attention",
     "pin",
+    "plan",
     "prefer",
     "readiness_check",
     "register_kernel",

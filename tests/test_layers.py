@@ -24,6 +24,7 @@ WITHOUT_TORCH = (
     "runtime",
     "experiments",
     "fleet",
+    "planning",
     "cli",
 )
 

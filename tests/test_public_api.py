@@ -18,7 +18,7 @@ NAMES = {
     "selection": "select explain which list_kernels validate dry_run trace",
     "policy": "configure context pin using lock unlock prefer disabled enable register_kernel configure_breakers "
     "status doctor log_decisions join_ranks",
-    "ahead": "bind compile warmup readiness_check",
+    "ahead": "bind compile plan warmup readiness_check",
     "experiments": "request outcome experiment_status share_experiments resume_arm",
     "types": "Context Decision KernelInfo Plan Policy SelectedKernel",
     "weights": "Int8Weight Fp8Weight GPTQWeight AWQWeight",
@@ -78,6 +78,7 @@ lz.validate("flash_attn.v3", context=ctx)
 lz.dry_run(operation="attention.causal", context=ctx)
 lz.bind("attention", q, k, v, is_causal=True)
 lz.compile(operation="attention.causal", shapes=[(1, 512, 32, 128)])
+lz.plan([ctx], choose={"page_size": [16, 64]}, per={"page_size": "layer"})
 lz.warmup(operation="attention.causal", shapes=[(1, 512, 32, 128), (8, 2048, 32, 128)])
 lz.readiness_check()
 lz.configure("policy.lzp")

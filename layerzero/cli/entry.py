@@ -32,6 +32,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("explain", "show why one call gets its kernel, and why no other"),
     ("decide", "decide many contexts, one JSON line each"),
     ("table", "show the decisions over a grid of contexts"),
+    ("plan", "choose kernels for all layers of a model together, and what they share"),
     ("tree", "show what a policy is compiled to, stage by stage"),
     ("experiment", "how the arms of experiments do in running processes; resume a stopped one"),
     ("facts", "call kernels at the boundaries of their facts, and compare with the reference"),
