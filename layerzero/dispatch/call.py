@@ -42,6 +42,8 @@ class Dispatcher:
             block. Replaced as a whole, never changed in place.
     """
 
+    __slots__ = ("__dict__", "__weakref__", "_nan_check", "sinks")  # the native entry reads them where they lie
+
     def __init__(self, engine: Engine, machine: ThisMachine, breakers: Breakers) -> None:
         self.engine = engine
         self.breakers = breakers

@@ -126,12 +126,12 @@ class QuickCalls:
         pinned, using = engine.scopes
         try:
             return native.matcher.Edge(
-                *(vars(engine), vars(dispatcher), vars(dispatcher.breakers), vars(validation)),
+                *(engine, dispatcher, dispatcher.breakers, vars(validation)),
                 *(pinned, using, ambient.HERE, ambient.NOTHING, RECORDS),
                 *(torch.Tensor, torch.nn.Parameter, capsule, torch._C.TensorBase.requires_grad),
                 *(torch._C.is_grad_enabled, torch._C._get_deterministic_algorithms),
                 getattr(torch._C, "_cuda_isCurrentStreamCapturing", None),
-                *(ambient.Surroundings, engine.current, _token),
+                *(ambient.Surroundings, _token),
             )
         except (AttributeError, ValueError) as error:  # a torch that looks different inside
             log.info("calls have no quick way here: %s", error)

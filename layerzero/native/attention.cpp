@@ -83,6 +83,9 @@ struct Known {
   PyObject* adapter;
 };
 
+// All that a call of one plan gives: sizes, strides, dtypes and alignment of its tensors, and torch's state.
+using Raw = std::array<std::int64_t, 3 * 8 + 3 + 1>;
+
 struct Plan {
   dlpack::Device device;
   PyObject* token;  // of what surrounds the calls
@@ -93,6 +96,8 @@ struct Plan {
   std::array<Value, word_count> values;
   std::vector<std::size_t> derived;  // fields whose default follows from others
   std::vector<std::size_t> differ;   // values that calls may differ in
+  Raw latest;                        // what the latest call gave, and its adapter
+  PyObject* latest_adapter;
   std::vector<Known> known;          // the latest first, at most `most_known`
   std::vector<PyObject*> by_number;  // adapters by outcome, of a tree
   std::unordered_map<PyObject*, PyObject*> by_outcome;  // and of bits; the outcomes are kept
@@ -107,7 +112,7 @@ struct Plan {
       Py_DECREF(adapter);
     }
     for (const Value& value : values) Py_XDECREF(static_cast<PyObject*>(const_cast<void*>(value.object)));
-    for (PyObject* held : {static_cast<PyObject*>(token), option_names, option_values, reinterpret_cast<PyObject*>(example)})
+    for (PyObject* held : {token, option_names, option_values, latest_adapter, reinterpret_cast<PyObject*>(example)})
       Py_XDECREF(held);
     delete this;
   }
@@ -308,8 +313,31 @@ PyObject* decide(Attention* self, Plan* plan, const Value* values) {
   return adapter;
 }
 
+// What a call gives. False with or without an exception where torch does not tell.
+bool read_raw(Edge* edge, const Plan* plan, PyObject* const* args, const dlpack::Tensor* tensors, Raw& raw) {
+  for (int index = 0; index < 3; ++index) {
+    const dlpack::Tensor& tensor = tensors[index];
+    std::copy(tensor.shape, tensor.shape + 4, raw.begin() + 8 * index);
+    std::copy(tensor.strides, tensor.strides + 4, raw.begin() + 8 * index + 4);
+    const auto begins = reinterpret_cast<std::uintptr_t>(tensor.data) + tensor.byte_offset;
+    raw[24 + index] = std::int64_t{tensor.type.code} | std::int64_t{tensor.type.bits} << 8 | std::int64_t{tensor.type.lanes} << 16 |
+                      std::int64_t{begins % 16 == 0} << 32;
+  }
+  // torch is asked for its state only where a rule reads it.
+  int gradient = plan->places[requires_grad] < 0 ? 0 : grad_enabled(edge);
+  if (gradient > 0) {
+    gradient = 0;
+    for (int index = 0; gradient == 0 && index < 3; ++index) gradient = asks_gradient(edge, args[index]);
+  }
+  const int settled = plan->places[deterministic_] < 0 ? 0 : deterministic(edge);
+  const int captured = capturing(edge, tensors[0].device);
+  if (gradient < 0 || settled < 0 || captured < 0) return false;
+  raw[27] = gradient | settled << 1 | captured << 2;
+  return true;
+}
+
 // Fills in what this call gives. False: its arguments do not fit, and the plain way says how.
-bool fill(Edge* edge, const Plan* plan, PyObject* const* args, const dlpack::Tensor* tensors, Value* values) {
+bool fill(const Plan* plan, PyObject* const* args, const dlpack::Tensor* tensors, std::int64_t state, Value* values) {
   const dlpack::Tensor &q = tensors[0], &k = tensors[1], &v = tensors[2];
   const std::int64_t sizes[] = {q.shape[0], q.shape[1], k.shape[1], q.shape[2], k.shape[2], q.shape[3], v.shape[3]};
   if (k.shape[0] != sizes[batch] || k.shape[3] != sizes[head_dim]) return false;
@@ -332,16 +360,6 @@ bool fill(Edge* edge, const Plan* plan, PyObject* const* args, const dlpack::Ten
     memory.contiguous &= one.contiguous;
     memory.inner_contiguous &= one.inner_contiguous;
   }
-  // torch is asked for its state only where a rule reads it.
-  int gradient = plan->places[requires_grad] < 0 ? 0 : grad_enabled(edge);
-  if (gradient > 0) {
-    gradient = 0;
-    for (int index = 0; gradient == 0 && index < 3; ++index) gradient = asks_gradient(edge, args[index]);
-  }
-  const int settled = plan->places[deterministic_] < 0 ? 0 : deterministic(edge);
-  const int captured = capturing(edge, q.device);
-  if (gradient < 0 || settled < 0 || captured < 0) return false;
-
   const auto put = [&](Field field, const Value& value) {
     if (plan->places[field] < 0) return;
     values[plan->places[field]] = value;
@@ -353,9 +371,9 @@ bool fill(Edge* edge, const Plan* plan, PyObject* const* args, const dlpack::Ten
   put(contiguous, Value::of(memory.contiguous));
   put(inner_contiguous, Value::of(memory.inner_contiguous));
   put(aligned, Value::of(true));
-  put(requires_grad, Value::of(gradient > 0));
-  put(deterministic_, Value::of(settled > 0));
-  put(graph_capture, Value::of(captured > 0));
+  put(requires_grad, Value::of((state & 1) != 0));
+  put(deterministic_, Value::of((state & 2) != 0));
+  put(graph_capture, Value::of((state & 4) != 0));
   put(phase, plan->values[sizes[q_len] == 1 && sizes[kv_len] > 1 ? decode : prefill]);
   return true;
 }
@@ -386,7 +404,7 @@ int traverse(PyObject* object, visitproc visit, void* arg) {
   auto* self = reinterpret_cast<Attention*>(object);
   for (PyObject* held : {self->snapshot, self->learn, self->adapter_of}) Py_VISIT(held);
   for (Plan* plan : *self->plans) {
-    for (PyObject* held : {plan->token, plan->option_values, reinterpret_cast<PyObject*>(plan->example)}) Py_VISIT(held);
+    for (PyObject* held : {plan->token, plan->option_values, plan->latest_adapter, reinterpret_cast<PyObject*>(plan->example)}) Py_VISIT(held);
     for (PyObject* adapter : plan->by_number) Py_VISIT(adapter);
     for (const Known& one : plan->known) Py_VISIT(one.adapter);
     for (auto& [outcome, adapter] : plan->by_outcome) {
@@ -448,18 +466,29 @@ bool find_way(PyObject* object, Edge* edge, PyObject* snapshot, PyObject* token,
   if (plan == nullptr || plan->example == nullptr || !plan->example->complete) return false;
   const Held held(plan);
 
-  const std::size_t count = plan->example->count;
-  constexpr std::size_t few = 96;
-  if (count > few) return false;
-  Value values[few];
-  std::copy(plan->example->values, plan->example->values + count, values);
-  if (!fill(edge, plan, args, tensors, values)) return false;
-  if (!plan->derived.empty()) {
-    for (const std::size_t index : plan->derived) values[index] = Value{};
-    if (!complete_again(plan->example->operation, values)) return false;
+  Raw raw;
+  if (!read_raw(edge, plan, args, tensors, raw)) return false;
+  if (plan->latest_adapter != nullptr && plan->latest == raw) {
+    ++self->hits;
+    way.adapter = Py_NewRef(plan->latest_adapter);
+  } else {
+    const std::size_t count = plan->example->count;
+    constexpr std::size_t few = 96;
+    if (count > few) return false;
+    Value values[few];
+    std::copy(plan->example->values, plan->example->values + count, values);
+    if (!fill(plan, args, tensors, raw[27], values)) return false;
+    if (!plan->derived.empty()) {
+      for (const std::size_t index : plan->derived) values[index] = Value{};
+      if (!complete_again(plan->example->operation, values)) return false;
+    }
+    way.adapter = decide(self, plan, values);
+    if (way.adapter == nullptr) return false;
+    PyObject* before = plan->latest_adapter;
+    plan->latest = raw;
+    plan->latest_adapter = Py_NewRef(way.adapter);
+    Py_XDECREF(before);
   }
-  way.adapter = decide(self, plan, values);
-  if (way.adapter == nullptr) return false;
   way.names = Py_NewRef(plan->option_names);
   way.options = Py_NewRef(plan->option_values);
   return true;

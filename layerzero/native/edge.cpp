@@ -8,13 +8,12 @@ PyTypeObject EdgeType = {PyVarObject_HEAD_INIT(nullptr, 0)};
 
 namespace {
 
-constexpr std::size_t given_objects = 19;
+constexpr std::size_t given_objects = 18;
 static_assert(offsetof(Edge, token) - offsetof(Edge, engine) == (given_objects - 1) * sizeof(PyObject*));
 
 PyObject** objects_of(Edge* self) { return &self->engine; }
 
-// Names that are looked up in dictionaries of attributes.
-PyObject *current_name, *sinks_name, *nan_check_name, *breakers_name, *open_name, *of_devices_name;
+PyObject *current_name, *of_devices_name;
 
 // The value of a context variable is `wanted`. False with an exception set only where Python failed.
 bool holds(PyObject* variable, PyObject* wanted) {
@@ -41,18 +40,15 @@ int ask(PyObject* function) {
 }  // namespace
 
 bool failing(Edge* self) {
-  PyObject* failing = PyDict_GetItemWithError(self->breakers, breakers_name);
+  PyObject* failing = self->counting.at(self->breakers, 0);
   return failing == nullptr || !PyDict_CheckExact(failing) || PyDict_GET_SIZE(failing) != 0;
 }
 
 bool quiet(Edge* self) {
-  if (!holds(self->records, Py_None)) return false;
-  PyObject* sinks = PyDict_GetItemWithError(self->dispatcher, sinks_name);
+  if (failing(self) || !holds(self->records, Py_None)) return false;
+  PyObject* sinks = self->watching.at(self->dispatcher, 0);
   if (sinks == nullptr || !PyTuple_CheckExact(sinks) || PyTuple_GET_SIZE(sinks) != 0) return false;
-  if (PyDict_GetItemWithError(self->dispatcher, nan_check_name) != Py_None) return false;
-  if (failing(self)) return false;
-  PyObject* open = PyDict_GetItemWithError(self->breakers, open_name);
-  return open != nullptr && PyObject_Size(open) == 0;
+  return self->watching.at(self->dispatcher, 1) == Py_None;
 }
 
 bool looks_at_values(Edge* self) { return PyDict_GetItemWithError(self->validation, of_devices_name) != Py_False; }
@@ -63,10 +59,10 @@ PyObject* snapshot_here(Edge* self) {
   if (pinned != Py_None) return pinned;
   Py_DECREF(pinned);
   if (holds(self->used, Py_None)) {
-    PyObject* snapshot = PyDict_GetItemWithError(self->engine, current_name);
+    PyObject* snapshot = self->publishing.at(self->engine, 0);
     if (snapshot != nullptr && snapshot != Py_None) return Py_NewRef(snapshot);
   }
-  return PyErr_Occurred() ? nullptr : PyObject_CallNoArgs(self->current);
+  return PyErr_Occurred() ? nullptr : PyObject_CallMethodNoArgs(self->engine, current_name);
 }
 
 PyObject* token_here(Edge* self, PyObject* snapshot) {
@@ -154,17 +150,19 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
   for (std::size_t index = 0; index < given_objects; ++index)
     objects_of(self)[index] = Py_NewRef(PyTuple_GET_ITEM(args, static_cast<Py_ssize_t>(index)));
   bool fine = true;
-  for (PyObject* dictionary : {self->engine, self->dispatcher, self->breakers, self->validation})
-    if (fine && !PyDict_CheckExact(dictionary)) {
-      PyErr_SetString(PyExc_TypeError, "wanted dictionaries of attributes");
-      fine = false;
-    }
+  if (!PyDict_CheckExact(self->validation)) {
+    PyErr_SetString(PyExc_TypeError, "wanted the dictionary of a module");
+    fine = false;
+  }
   for (PyObject* variable : {self->pinned, self->used, self->here, self->records})
     if (fine && !PyContextVar_CheckExact(variable)) {
       PyErr_SetString(PyExc_TypeError, "wanted context variables");
       fine = false;
     }
-  fine = fine && self->surroundings.find(self->around, {"seen"});
+  const auto class_of = [](PyObject* object) { return reinterpret_cast<PyObject*>(Py_TYPE(object)); };
+  fine = fine && self->surroundings.find(self->around, {"seen"}) && self->publishing.find(class_of(self->engine), {"_current"}) &&
+         self->watching.find(class_of(self->dispatcher), {"sinks", "_nan_check"}) &&
+         self->counting.find(class_of(self->breakers), {"_breakers"});
   if (fine) {
     self->exchange = static_cast<const dlpack::Exchange*>(PyCapsule_GetPointer(self->capsule, dlpack::capsule_name));
     fine = self->exchange != nullptr;
@@ -179,7 +177,7 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
 
 int traverse(PyObject* object, visitproc visit, void* arg) {
   auto* self = reinterpret_cast<Edge*>(object);
-  Py_VISIT(self->surroundings.type);
+  for (PyTypeObject* type : {self->surroundings.type, self->publishing.type, self->watching.type, self->counting.type}) Py_VISIT(type);
   for (std::size_t index = 0; index < given_objects; ++index) Py_VISIT(objects_of(self)[index]);
   return 0;
 }
@@ -187,7 +185,7 @@ int traverse(PyObject* object, visitproc visit, void* arg) {
 void deallocate(PyObject* object) {
   PyObject_GC_UnTrack(object);
   auto* self = reinterpret_cast<Edge*>(object);
-  Py_XDECREF(self->surroundings.type);
+  for (PyTypeObject* type : {self->surroundings.type, self->publishing.type, self->watching.type, self->counting.type}) Py_XDECREF(type);
   for (std::size_t index = 0; index < given_objects; ++index) Py_XDECREF(objects_of(self)[index]);
   Py_TYPE(object)->tp_free(object);
 }
@@ -195,13 +193,9 @@ void deallocate(PyObject* object) {
 }  // namespace
 
 bool ready_edge(PyObject* module) {
-  current_name = PyUnicode_InternFromString("_current");
-  sinks_name = PyUnicode_InternFromString("sinks");
-  nan_check_name = PyUnicode_InternFromString("_nan_check");
-  breakers_name = PyUnicode_InternFromString("_breakers");
-  open_name = PyUnicode_InternFromString("open");
+  current_name = PyUnicode_InternFromString("current");
   of_devices_name = PyUnicode_InternFromString("_of_devices");
-  if (!current_name || !sinks_name || !nan_check_name || !breakers_name || !open_name || !of_devices_name) return false;
+  if (!current_name || !of_devices_name) return false;
   PyTypeObject& type = EdgeType;
   type.tp_name = "layerzero.native._matcher.Edge";
   type.tp_doc = "What surrounds calls, and what their tensors look like.";

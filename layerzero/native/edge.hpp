@@ -10,13 +10,16 @@ namespace layerzero {
 struct Edge {
   PyObject_HEAD
   const dlpack::Exchange* exchange;
-  Slots<1> surroundings;  // of the class of what `lz.context` sets: `seen`, a snapshot and its token
+  Slots<1> surroundings;  // of what `lz.context` sets: `seen`, a snapshot and its token
+  Slots<1> publishing, counting;  // of the engine: `_current`; of the breakers: `_breakers`
+  Slots<2> watching;              // of the dispatcher: `sinks`, `_nan_check`
   // Given by Python, in this order:
-  PyObject *engine, *dispatcher, *breakers, *validation;   // dictionaries of their attributes
+  PyObject *engine, *dispatcher, *breakers;
+  PyObject* validation;                                    // the module's dictionary
   PyObject *pinned, *used, *here, *nothing, *records;      // context variables, and what stands for no surroundings
   PyObject *tensor, *parameter, *capsule, *grad_getter;    // classes, the exchange API, the descriptor `requires_grad`
   PyObject *grad_enabled, *is_deterministic, *capturing;   // functions of torch without arguments; the last may be None
-  PyObject *around, *current, *token;  // the class of surroundings; the snapshot of here; a snapshot's token for surroundings
+  PyObject *around, *token;                                // the class of surroundings; a snapshot's token for some
 };
 
 extern PyTypeObject EdgeType;

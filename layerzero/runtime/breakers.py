@@ -57,6 +57,8 @@ class Breakers:
         open: `fast.one on cuda` -> why, of kernels that are out right now; replaced, never changed in place.
     """
 
+    __slots__ = ("__dict__", "__weakref__", "_breakers")  # the native entry reads it where it lies
+
     def __init__(
         self, engine: Engine, settings: BreakerSettings | None = None, clock: Callable[[], float] = monotonic
     ) -> None:
@@ -93,9 +95,10 @@ class Breakers:
                 return
             if breaker.opened_at is not None and breaker.trying != threading.get_ident():
                 return  # it began before the breaker opened, and says nothing of what was since
-            del self._breakers[kernel, device]
+            # INVARIANT: where `open` has a kernel, `_breakers` has one too; quick calls look at the latter alone.
             if breaker.opened_at is not None:
                 self._say(on_device(kernel, device), "closed", "")
+            del self._breakers[kernel, device]
 
     def undecided(self, kernel: str, device: str) -> None:
         """A call ended without a word on the kernel (wrong arguments, an interrupt); another one may try it."""

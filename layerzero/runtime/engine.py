@@ -102,6 +102,8 @@ class Candidate:
 class Engine:
     """The policy in force in this process."""
 
+    __slots__ = ("__dict__", "__weakref__", "_current")  # the native entry reads it where it lies
+
     def __init__(
         self,
         machine: Machine,

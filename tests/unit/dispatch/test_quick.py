@@ -303,7 +303,7 @@ def test_the_entry_wants_what_it_is_given() -> None:
         with pytest.raises(TypeError):
             entry()
     with pytest.raises(TypeError):
-        native.matcher.Edge(*[None] * 19)
+        native.matcher.Edge(*[None] * 18)
     with pytest.raises(ValueError, match="too many parameters"):
         native.matcher.Call(*[None] * 6, tuple("abcdefghijklmnopq"), (), -1, -1)
     with pytest.raises(TypeError):
