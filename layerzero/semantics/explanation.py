@@ -50,7 +50,7 @@ def headline(proof: Proof) -> str:
     if proof.error is not None:
         return f"{proof.scope} -> error {proof.error.code}: {proof.error.message}"
     degraded = ", degraded: only a fallback is left" if proof.degraded else ""
-    return f"{proof.scope} -> {proof.kernel}, score {number(proof.score)}{degraded}"
+    return f"{proof.scope} -> {proof.kernel}, score {score(proof.score)}{degraded}"
 
 
 def why(program: Program, proof: Proof) -> Branch:
@@ -103,7 +103,7 @@ def _outcome(program: Program, proof: Proof) -> Iterator[Branch]:
 def arithmetic(verdict: Verdict) -> str:
     """`score 850 = priority 85 x 10`"""
     factors = "".join(f" x {number(boost.factor)}" for boost in verdict.boosts)
-    return f"score {number(verdict.score)} = priority {verdict.priority}{factors}"
+    return f"score {score(verdict.score)} = priority {verdict.priority}{factors}"
 
 
 def number(value: float | None) -> str:
@@ -111,6 +111,11 @@ def number(value: float | None) -> str:
     if value is None:
         return "none"
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def score(value: float | None) -> str:
+    """Ten digits, without the last bits of a product: 86.031, not 86.03100000000003. JSON has all of them."""
+    return "none" if value is None else f"{value:.10g}"
 
 
 def _boosts(verdict: Verdict) -> list[Branch]:
@@ -173,7 +178,7 @@ def _lost_by(proof: Proof, verdict: Verdict, winner: Verdict) -> str:
     if verdict.position != winner.position:
         return f"{name} stands before it in the order {', '.join(proof.ordered_by)}"
     if verdict.score != winner.score:
-        return f"{name} has a higher score or place: {number(winner.score)} against {number(verdict.score)}"
+        return f"{name} has a higher score or place: {score(winner.score)} against {score(verdict.score)}"
     if verdict.priority != winner.priority:
         return f"{name} has the same score and a higher priority: {winner.priority} against {verdict.priority}"
     return f"{name} has the same score and priority, and the smaller id"
