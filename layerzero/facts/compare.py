@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from layerzero.backends.probe import load_adapter
+from layerzero.backends.weights import QUANTISED
 from layerzero.check.program import Program
 from layerzero.errors import LayerZeroError
 from layerzero.operations.call import Call
@@ -32,13 +33,16 @@ class WrongAnswerError(LayerZeroError):
 
 
 def in_fp64(call: Call) -> Call:
-    """The call on the CPU, with every float in fp64; what asks for a gradient still does."""
+    """The call on the CPU, with every float in fp64 and a quantised weight as the dense one that it stands for; what
+    asks for a gradient still does."""
 
     def wide(value: Any) -> Any:
         if isinstance(value, torch.dtype):
             return torch.float64
         if isinstance(value, torch.device):
             return torch.device("cpu")
+        if isinstance(value, QUANTISED):
+            value = value.dense(torch.float64)
         if not isinstance(value, Tensor):
             return value
         copied = value.detach().cpu().clone()

@@ -126,8 +126,8 @@ def _tensors(call: Call) -> list[Tensor]:
 
 
 def _untouched(call: Call, wide: Call) -> None:
-    for mine, before in zip(_tensors(call), _tensors(wide), strict=True):
-        if not torch.equal(mine.detach().cpu().to(before.dtype), before.detach()):
+    for now, before in zip(_tensors(in_fp64(call)), _tensors(wide), strict=True):
+        if not torch.equal(now.detach(), before.detach()):
             raise WrongAnswerError("it writes to an argument, and its facts do not say `in_place`")
 
 

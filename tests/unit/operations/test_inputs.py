@@ -14,7 +14,7 @@ from layerzero.operations.call import Call
 from layerzero.operations.inputs import inputs_of
 from layerzero.semantics.context import complete
 
-OPERATIONS = ("attention", "rms_norm", "layer_norm", "group_norm", "rope", "alibi", "swiglu", "gelu", "silu", "sample")
+OPERATIONS = tuple("attention rms_norm layer_norm group_norm rope alibi swiglu gelu silu sample linear".split())
 ROWS = ("rms_norm", "layer_norm", "swiglu", "gelu", "silu")
 
 
@@ -42,12 +42,12 @@ def test_the_typical_call_is_what_it_says(operation: str) -> None:
 @pytest.mark.parametrize(
     ("operation", "wish"),
     [
-        *((o, {"contiguous": False}) for o in (*ROWS, "attention", "rope", "sample")),
-        *((o, {"inner_contiguous": False}) for o in (*ROWS, "attention", "rope", "sample")),
-        *((o, {"aligned": False}) for o in (*ROWS, "attention", "rope", "sample")),
-        *((o, {"requires_grad": True}) for o in (*ROWS, "attention", "rope")),
+        *((o, {"contiguous": False}) for o in (*ROWS, "attention", "rope", "sample", "linear")),
+        *((o, {"inner_contiguous": False}) for o in (*ROWS, "attention", "rope", "sample", "linear")),
+        *((o, {"aligned": False}) for o in (*ROWS, "attention", "rope", "sample", "linear")),
+        *((o, {"requires_grad": True}) for o in (*ROWS, "attention", "rope", "linear")),
         *((o, {"dtype": "bf16"}) for o in OPERATIONS),
-        *((o, {"rows": 0}) for o in ROWS),
+        *((o, {"rows": 0}) for o in (*ROWS, "linear")),
         ("rms_norm", {"has_residual": True}),
         ("rms_norm", {"has_weight": False}),
         ("layer_norm", {"has_bias": True, "weight_dtype": "bf16"}),
@@ -65,6 +65,11 @@ def test_the_typical_call_is_what_it_says(operation: str) -> None:
         ("attention", {"dropout": 0.5, "v_head_dim": 32}),
         ("sample", {"top_k": 3}),
         ("sample", {"top_p": 0.3, "temperature": 0.5, "has_generator": True}),
+        ("linear", {"weight_dtype": "fp64", "has_bias": True}),
+        ("linear", {"weight_format": "int8", "in_features": 33}),
+        ("linear", {"weight_format": "fp8", "weight_dtype": "fp8_e5m2", "scales": "channel", "dtype": "fp8_e4m3"}),
+        ("linear", {"weight_format": "gptq", "weight_bits": 2, "has_group_index": True, "plain_zeros": True}),
+        ("linear", {"weight_format": "awq", "group_size": 16, "has_bias": True, "dtype": "fp16"}),
     ],
     ids=str,
 )
@@ -74,10 +79,21 @@ def test_a_wish_is_fulfilled(operation: str, wish: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "wish", [{"page_size": 4, "layout": "bhsd"}, {"dtype": "int8"}, {"kv_dtype": "bf16"}, {"mask_dtype": "fp64"}]
+    ("operation", "wish"),
+    [
+        ("attention", {"page_size": 4, "layout": "bhsd"}),
+        ("attention", {"dtype": "int8"}),
+        ("attention", {"kv_dtype": "bf16"}),
+        ("attention", {"mask_dtype": "fp64"}),
+        ("linear", {"weight_format": "awq", "has_group_index": True}),
+        ("linear", {"weight_format": "gptq", "group_size": 24}),
+        ("linear", {"weight_format": "gptq", "out_features": 33}),
+        ("linear", {"weight_format": "int8", "scales": "group"}),
+    ],
+    ids=str,
 )
-def test_what_no_call_can_have_is_not_made(wish: dict[str, Any]) -> None:
-    inputs = inputs_of("attention")
+def test_what_no_call_can_have_is_not_made(operation: str, wish: dict[str, Any]) -> None:
+    inputs = inputs_of(operation)
     assert inputs is not None
     assert inputs.settle({**inputs.TYPICAL, "device": "cpu", **wish}, wish.keys()) is None
 
