@@ -26,6 +26,7 @@ WITHOUT_TORCH = (
     "fleet",
     "planning",
     "cli",
+    "dashboard",
 )
 
 # Runs in a fresh interpreter where torch and what comes with it cannot be imported.

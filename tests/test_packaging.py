@@ -73,11 +73,13 @@ def built(root: Path, folder: Path) -> Built:
 
 
 @pytest.mark.slow
-def test_a_wheel_carries_its_files(native: Built, tmp_path: Path) -> None:
+def test_a_wheel_carries_its_files(root: Path, native: Built, tmp_path: Path) -> None:
     extension = [file for file in native.files if file.startswith("layerzero/native/_matcher")]
     assert bool(extension) is not native.path.name.endswith("-py3-none-any.whl")
     assert bool(extension) or not (shutil.which("cmake") and shutil.which("c++"))
     assert {"layerzero/py.typed", "layerzero/grammar/lzp.lark", "layerzero/policies/prelude.lzp"} <= set(native.files)
+    pages = {f"layerzero/dashboard/pages/{path.name}" for path in (root / "layerzero/dashboard/pages").iterdir()}
+    assert pages and pages <= set(native.files)
     assert {file.split("/")[0] for file in native.files} == {"layerzero", "layerzero-0.1.0.dist-info"}
     assert [file for file in native.files if "CMakeFiles" in file or "CMakeCache" in file] == []
     assert run(native.site, tmp_path) == f"True True {native.site / 'layerzero' / 'grammar'}"

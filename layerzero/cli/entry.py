@@ -44,6 +44,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("fleet", "what the nodes of a source run; let a held roll-out go on; serve releases"),
     ("lsp", "the language server, for editors"),
     ("watch", "follow the files of a policy: what each save changes, or what is wrong with it"),
+    ("dashboard", "pages for somebody on call: what ran, by which rule, and why not the kernel that was expected"),
     ("doctor", "look at this machine: Python, torch, packages, devices, caches, policies"),
     ("demo", "the tour: a small transformer runs on the kernels that a policy chose"),
 )

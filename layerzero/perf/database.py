@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from layerzero.check.expressions import Value
 from layerzero.errors import LayerZeroError
@@ -199,17 +199,58 @@ def _alive(process: int) -> bool:
     return True
 
 
-def machines(path: str | Path) -> list[MachineInfo]:
-    """The machines that a file holds measurements of, the oldest first.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One row for somebody who looks: `machine` counts from 0 in the order of `machines`; of a kernel that failed or
+    did not end, `median_us` is None and `error` says why."""
+
+    machine: int
+    operation: str
+    context: Mapping[str, Value]
+    kernel: str
+    median_us: float | None
+    spread_us: float | None
+    error: str | None
+    at: str
+
+
+def measured(path: str | Path, operation: str, limit: int = 20_000) -> list[Measured]:
+    """What a file holds of one operation, of all machines, the newest `limit` rows; nothing is written.
 
     Raises:
         FileNotFoundError: There is no such file.
+        LayerZeroError: It is no database of measurements.
     """
+    columns = "machine, operation, context, kernel, status, median_us, spread_us, error, measured_at"
+    query = f"select {columns} from measurement where operation = ? order by measured_at desc, id desc limit ?"
+    numbers = {id: place for place, (id,) in enumerate(_rows(path, "select id from machine order by id"))}
+    return [
+        Measured(
+            numbers[machine], name, json.loads(context), kernel, median, spread,
+            error if status != "running" else "was begun and has not ended", at,
+        )
+        for machine, name, context, kernel, status, median, spread, error, at in _rows(path, query, operation, limit)
+    ]  # fmt: skip
+
+
+def operations(path: str | Path) -> list[str]:
+    """The operations that a file holds measurements of. Raises as `measured`."""
+    return [name for (name,) in _rows(path, "select distinct operation from measurement order by operation")]
+
+
+def _rows(path: str | Path, query: str, *arguments: object) -> list[tuple[Any, ...]]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such database: {path}")
-    connection = sqlite3.connect(path)
+    connection = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=WAIT_SECONDS)
     try:
-        rows = connection.execute("select device, versions from machine order by id").fetchall()
+        return connection.execute(query, arguments).fetchall()
+    except sqlite3.DatabaseError as error:
+        raise LayerZeroError(f"{path}: no database of measurements: {error}") from error
     finally:
         connection.close()
+
+
+def machines(path: str | Path) -> list[MachineInfo]:
+    """The machines that a file holds measurements of, the oldest first. Raises as `measured`."""
+    rows = _rows(path, "select device, versions from machine order by id")
     return [MachineInfo(json.loads(device), json.loads(versions)) for device, versions in rows]

@@ -139,6 +139,14 @@ class SnapshotStore:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ExportError(f"snapshot {digest[:12]} is not of schema {SCHEMA}: {error}") from error
 
+    def devices(self, digest: str) -> list[dict[str, Any]]:
+        """The devices that a snapshot was compiled for, as what a context gives of them. Raises as `get`."""
+        try:
+            devices = json.loads(self._read("snapshots", digest, "json"))["devices"]
+            return [{name: value for name, value in device.items() if value is not None} for device in devices]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ExportError(f"snapshot {digest[:12]} is not of schema {SCHEMA}: {error}") from error
+
     def brought(self, digest: str) -> tuple[list[Source], list[str]]:
         """The catalogs that the recorded process brought by calls, and its own kernels. Raises as `get`."""
         try:

@@ -12,9 +12,9 @@ import signal
 import threading
 import traceback
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from layerzero.check import load_texts, require
 from layerzero.check.checker import Checked
@@ -32,12 +32,24 @@ KEPT_PROGRAMS = 4
 Answer = tuple[Json, list[bytes]]
 
 
+class Answers(Protocol):
+    """What a child process does: one answer for each request; `{"error": "memory"}` ends it."""
+
+    def answer(self, request: Json, blobs: list[bytes]) -> Answer: ...
+
+
 def main(memory: int, parent: int) -> None:
-    """Serve the parent over standard input and output until it closes them.
+    """Build policies for the parent."""
+    serve(memory, parent, Work)
+
+
+def serve(memory: int, parent: int, make: Callable[[], Answers]) -> None:
+    """Answer the parent over standard input and output until it closes them.
 
     Args:
         memory: Bytes of address space that this process may have; 0 is no limit.
         parent: Its process id; where that is no longer the parent's, this process ends.
+        make: Makes what answers, once the limits hold.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the parent
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
@@ -49,7 +61,7 @@ def main(memory: int, parent: int) -> None:
     waiting: SimpleQueue[tuple[Any, list[bytes]]] = SimpleQueue()
     threading.Thread(target=_listen, args=(requests, waiting), daemon=True).start()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    work = Work()
+    work = make()
     while True:
         request, blobs = waiting.get()
         answer = work.answer(request, blobs)
