@@ -40,7 +40,7 @@ from layerzero.semantics.proof import Proof
 from layerzero.syntax.report_formats import to_json
 
 NAME = "playground.lzp"
-_CPU: Mapping[str, Value] = {"device": "cpu"}
+_CPU = {"device": "cpu"}
 MOST_DEVICES = 4  # of different kinds, on which a swap is looked at
 
 
@@ -122,14 +122,13 @@ def swap(request: Json) -> Json:
     store = SnapshotStore(request["store"])
     old, new = (restored(store, request[side], 0) for side in ("before", "after"))
     before, after = environment_data(old.environment), environment_data(new.environment)
-    over, devices, found = spent(request["seconds"]), [], []
+    over, found = spent(request["seconds"]), []
     # A snapshot from before the first tensor names no device, but where it decides there is a CPU.
-    for device in store.devices(request["after"]) or [_CPU if "device" in new.program.fields else {}]:
-        if device not in devices and len(devices) < MOST_DEVICES:
-            devices.append(device)
-            found.append(
-                {"device": device, **plain(difference(_side(old, device), _side(new, device), stop=over), None)}
-            )
+    here = store.devices(request["after"]) or [_CPU if "device" in new.program.fields else {}]
+    devices = [device for place, device in enumerate(here) if device not in here[:place]]
+    for device in devices[:MOST_DEVICES]:
+        compared = difference(_side(old, device), _side(new, device), stop=over)
+        found.append({"device": device, **plain(compared, None)})
     return {
         "edits": [{"kind": one.kind, "text": one.text, "at": one.at} for one in edits(old.texts, new.texts)],
         "environment": [
