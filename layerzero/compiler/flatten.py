@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from layerzero.compiler.form import FieldLoad, OperationForm
+from layerzero.compiler.masks import Masks
 from layerzero.compiler.probes import Probe
 from layerzero.compiler.slices import Each, at_once
 from layerzero.compiler.terms import MAX_INT, MIN_INT, Id, Pool, Term
@@ -35,7 +35,7 @@ _PROBES = {"int": 0, "float": 1, "lookup": 2, "formula": 3}
 class Flat:
     """One operation. `objects` are ("version" or "pattern", its text); `strings` are ascending."""
 
-    words: bytes
+    words: bytes | bytearray
     fields: tuple[str, ...]  # of which those that may be given are read from a call
     given: tuple[bool, ...]
     experiments: tuple[str, ...]
@@ -87,7 +87,7 @@ class _Flattening:
         self.constants, self.loads, self.programs = _Section(2), _Section(4), _Section(2)
         self.instructions, self.operands = _Section(4), _Section()
         self.keys, self.real_keys, self.classes = _Section(), _Section(2), _Section()
-        self.probes, self.nodes, self.children, self.masks = _Section(8), _Section(2), _Section(), _Section()
+        self.probes, self.nodes, self.children, self.rows = _Section(8), _Section(2), _Section(), 0
 
     def run(self) -> Flat:
         form, tree = self.form, self.form.tree
@@ -102,10 +102,11 @@ class _Flattening:
         head += [len(self.strings), len(self.objects), outcomes, root, self.mask_words]
         words = array("q", head)
         sections = (self.constants, self.loads, self.programs, self.instructions, self.operands, self.keys)
-        for section in (*sections, self.real_keys, self.classes, self.probes, self.nodes, self.children, self.masks):
+        for section in (*sections, self.real_keys, self.classes, self.probes, self.nodes, self.children):
             words += section.written()
+        words.append(self.rows * self.mask_words)
         return Flat(
-            words.tobytes(),
+            self.with_masks(bytearray(words.tobytes())),
             tuple(load.name for load in form.loads),
             tuple(load.given for load in form.loads),
             form.experiments,
@@ -188,7 +189,8 @@ class _Flattening:
     # ------------------------------------------------------------ probes
 
     def probe(self, probe: Probe) -> None:
-        masks = self.mask_rows(probe) if self.mask_words else NOTHING
+        masks = self.rows * self.mask_words if self.mask_words else NOTHING
+        self.rows += len(probe.masks)
         kind = _PROBES[probe.kind]
         if probe.kind == "formula":
             self.probes.add(kind, NOTHING, 0, 0, 0, 0, self.program(probe.proposition), masks)
@@ -208,14 +210,15 @@ class _Flattening:
     def key(self, key: Any) -> int:
         return int(key) if isinstance(key, bool) else self.string_numbers[key]
 
-    def mask_rows(self, probe: Probe) -> int:
-        first = len(self.masks)
-        for mask in self.each(probe.masks):
-            row = array("q", mask.to_bytes(8 * self.mask_words, "little"))
-            if sys.byteorder == "big":
-                row.byteswap()
-            self.masks.words.extend(row)
-        return first
+    def with_masks(self, words: bytearray) -> bytearray:
+        """The words before, and the masks: by far the most, so that they are written once and in place."""
+        if self.mask_words:
+            parts = len(self.form.lowered.parts)
+            for probe in self.form.probes:
+                masks = probe.masks if isinstance(probe.masks, Masks) else Masks.of(probe.masks, parts)
+                for row in masks.rows(self.mask_words, self.each):
+                    words += row
+        return words
 
 
 def _within_words(probe: Probe) -> tuple[tuple[int, ...], tuple[int, ...]]:

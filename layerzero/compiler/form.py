@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal as OneOf
 
 from layerzero.compiler.lower import Lowered, LoweredRule, Part
+from layerzero.compiler.masks import Masks
 from layerzero.compiler.probes import Probe
 from layerzero.compiler.slices import Each, at_once
-from layerzero.compiler.stages import bits
 from layerzero.compiler.terms import Term
 from layerzero.compiler.tree import Node, Tree
 from layerzero.semantics.proof import Outcome
 
-SCHEMA = "lz.form/2"
+SCHEMA = "lz.form/3"
 Structure = OneOf["tree", "bitset"]
 Data = dict[str, Any]
 
@@ -71,7 +71,7 @@ class OperationForm:
             "loads": [_load_data(load) for load in self.loads],
             "experiments": list(self.experiments),
             "terms": [list(term) for term in self.terms],
-            "probes": [_probe_data(probe, self.tree is None, (1 << parts) - 1) for probe in self.probes],
+            "probes": [_probe_data(probe, self.tree is None, parts) for probe in self.probes],
             "stages": _lowered_data(self.lowered, parts=self.tree is None),
         }
         if self.tree is not None:
@@ -87,7 +87,7 @@ class OperationForm:
         """What `to_data` gave, also after a trip through JSON; `each` says how its loops run."""
         tree = data.get("tree")
         parts = len(data["stages"].get("parts", ()))
-        probes = tuple(_probe(one, parts, each) for one in each(data["probes"]))
+        probes = tuple(_probe(one, parts) for one in each(data["probes"]))
         return cls(
             name,
             bool(data["refused"]),
@@ -152,43 +152,22 @@ def _load_data(load: FieldLoad) -> Data:
     return {name: getattr(load, name) for name in FieldLoad.__slots__} | {"members": list(load.members)}
 
 
-def _probe_data(probe: Probe, masks: bool, everything: int) -> Data:
+def _probe_data(probe: Probe, masks: bool, parts: int) -> Data:
     data: Data = {"kind": probe.kind, "read": list(probe.read)}
     data |= {"keys": list(probe.keys), "classes": list(probe.classes)}
     if probe.kind == "formula":
         data["proposition"] = probe.proposition
     if masks:
-        # Neighbouring classes differ in a few parts out of many thousands.
-        before = -1
-        data["masks"] = []
-        for mask in probe.masks:
-            data["masks"].append(list(bits((mask ^ before) & everything)))
-            before = mask
+        kept = probe.masks if isinstance(probe.masks, Masks) else Masks.of(probe.masks, parts)
+        data["masks"] = kept.to_data()
     return data
 
 
-def _probe(data: Data, parts: int, each: Each) -> Probe:
+def _probe(data: Data, parts: int) -> Probe:
     kind, field_name = data["read"]
-    masks: list[int] = []
-    mask = (1 << parts) - 1
-    for toggled in each(data.get("masks", ())):
-        mask ^= _of_bits(toggled, parts)
-        masks.append(mask)
+    masks = Masks.from_data(data["masks"], parts) if "masks" in data else ()
     keys, classes = tuple(data["keys"]), tuple(data["classes"])
-    return Probe(data["kind"], (kind, field_name), keys, classes, tuple(masks), data.get("proposition", -1))
-
-
-def _of_bits(numbers: Sequence[int], length: int) -> int:
-    """The mask of some bits below `length`."""
-    if len(numbers) < 64:
-        mask = 0
-        for number in numbers:
-            mask |= 1 << number
-        return mask
-    digits = bytearray(b"0") * length
-    for number in numbers:
-        digits[length - 1 - number] = 49  # "1"
-    return int(digits, 2)
+    return Probe(data["kind"], (kind, field_name), keys, classes, masks, data.get("proposition", -1))
 
 
 def _lowered_data(lowered: Lowered, parts: bool) -> Data:

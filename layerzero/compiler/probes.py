@@ -8,7 +8,7 @@ the answer of every probe.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, Literal as OneOf
@@ -37,7 +37,7 @@ class Probe:
     read: tuple[str, str]
     keys: tuple[Any, ...]
     classes: tuple[int, ...]
-    masks: tuple[int, ...]
+    masks: Sequence[int]
     proposition: Id = -1
 
     def constrained(self, everything: int) -> int:

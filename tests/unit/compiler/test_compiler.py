@@ -14,6 +14,7 @@ from layerzero.compiler import compile_program
 from layerzero.compiler.codegen import source_of
 from layerzero.compiler.dump import dot, operation_stats, stats, text
 from layerzero.compiler.form import Form
+from layerzero.compiler.masks import Masks
 from layerzero.compiler.matcher import Matcher, build
 from layerzero.errors import UnknownNameError
 from layerzero.semantics.environment import Environment
@@ -229,3 +230,12 @@ def test_deep_conditions_need_no_deep_stack(step: str) -> None:
         return matcher(program) if frames == 0 else descend(frames - 1)
 
     assert descend(700).decide("f", {}).error == "no_kernel"
+
+
+def test_masks_are_the_same_after_a_trip_through_json() -> None:
+    masks, parts = (0, 1 << 99 | 5, (1 << 100) - 1, 4), 100
+    found = Masks.from_data(json.loads(json.dumps(Masks.of(masks, parts).to_data())), parts)
+    assert tuple(found) == masks
+    assert [int.from_bytes(row, "little") for row in found.rows(2)] == list(masks)
+    with pytest.raises(ValueError, match="not those of so many parts"):
+        Masks.from_data(Masks.of(masks, parts).to_data(), 99)
