@@ -43,7 +43,7 @@ class Interpreted:
 
 
 class Compiled:
-    """Answers by one matcher per operation, compiled when it is first asked about, for every device at once."""
+    """Answers by one matcher per operation, for every device at once, compiled or read when it is first asked about."""
 
     def __init__(self, program: Program, environment: Environment) -> None:
         self.program, self.environment = program, environment
@@ -100,10 +100,10 @@ class Compiled:
     def _matcher(self, operation: str) -> Decide:
         found = self._matchers.get(operation)
         if found is None:
-            from layerzero.compiler.compile import compile_operation
             from layerzero.compiler.matcher import function_of
+            from layerzero.runtime.cached import kept_form
 
-            form = compile_operation(self.program, self.environment, {}, self.program.operations[operation])
+            form = kept_form(self.program, self.environment, {}, operation)
             found = self._matchers[operation] = function_of(form)
         return found
 

@@ -11,7 +11,10 @@ from layerzero.check import Checked, find_roots, load, load_text, require
 from layerzero.check.loader import TEST_SUFFIX, Root
 from layerzero.check.program import Program
 from layerzero.errors import ArgumentError
+from layerzero.runtime.building import Material
+from layerzero.runtime.cached import Cached
 from layerzero.semantics.environment import Environment
+from layerzero.syntax.source import Source
 
 SHIPPED = "<shipped>"
 
@@ -86,8 +89,11 @@ def day(text: str) -> date:
 
 
 def program(args: argparse.Namespace, paths: Sequence[str] | None = None) -> Program:
-    """The one program that the arguments name, or PolicyError with its findings."""
-    loaded = require(checked(args, args.paths if paths is None else paths))
+    """The one program that the arguments name, or PolicyError with its findings. One that was checked before, without
+    a finding, comes from the disk."""
+    paths = args.paths if paths is None else paths
+    material = _material(args, paths)
+    loaded = require(checked(args, paths)) if material is None else Cached(whole=True).load(material).program()
     device = getattr(args, "device", None)
     if device is not None:
         from layerzero.semantics.context import read_device
@@ -100,6 +106,16 @@ def checked(args: argparse.Namespace, paths: Sequence[str]) -> Checked:
     if not paths:
         return load_text("", name=SHIPPED, prelude=not args.no_prelude, catalogs=catalogs(args))
     return load(one_root(paths), prelude=not args.no_prelude, catalogs=catalogs(args))
+
+
+def _material(args: argparse.Namespace, paths: Sequence[str]) -> Material | None:
+    """What `checked` reads, where it is one text or one path."""
+    if not paths:
+        text = Source(SHIPPED, "")
+        return Material(text=text, prelude=not args.no_prelude, with_catalogs=tuple(catalogs(args)))
+    if len(paths) > 1 or not Path(paths[0]).is_file():
+        return None
+    return Material(Path(paths[0]), prelude=not args.no_prelude, with_catalogs=tuple(catalogs(args)))
 
 
 def catalogs(args: argparse.Namespace) -> list[Path]:

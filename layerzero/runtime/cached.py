@@ -25,10 +25,12 @@ from layerzero.check import load_texts, require
 from layerzero.check.expressions import Value
 from layerzero.check.loader import files_of, installed_catalogs, shipped_files, shipped_name
 from layerzero.check.program import Layer, Program, Text
-from layerzero.compiler.form import Form
+from layerzero.check.stored import program_data, program_from_data
+from layerzero.compiler.compile import compile_operation
+from layerzero.compiler.form import Form, OperationForm
 from layerzero.runtime.building import InProcess, Loaded, Material, adopt, content_digest
 from layerzero.runtime.vocabulary import Vocabulary
-from layerzero.runtime.worker_data import material_data
+from layerzero.runtime.worker_data import key_of, material_data
 from layerzero.semantics.environment import Environment
 from layerzero.syntax import cache as kept
 from layerzero.syntax.reading import read_source
@@ -44,11 +46,13 @@ class Cached:
     """Builds as `inner` does, and keeps what it made.
 
     Attributes:
+        whole: Keep whole programs too, for those who explain: a command, a policy that is asked.
         hits: How many programs and forms came from the disk.
         misses: How many had to be made.
     """
 
     inner: InProcess = field(default_factory=InProcess)
+    whole: bool = False
     hits: int = 0
     misses: int = 0
 
@@ -58,7 +62,7 @@ class Cached:
         found = _unless_damaged(lambda: _loaded(kept.read(key), material))
         if found is not None:
             self.hits += 1
-            return found
+            return replace(found, program=lambda: self._program(found))
         self.misses += 1
         loaded = self.inner.load(material)
         if loaded.warnings or loaded.wanted:
@@ -66,7 +70,21 @@ class Cached:
         program = loaded.program()
         loaded = replace(loaded, key=_operations_key(program))
         kept.write(key, _loaded_data(loaded, program))
+        if self.whole:
+            _keep_program(program, material.registered)
         return loaded
+
+    def _program(self, loaded: Loaded) -> Program:
+        """The checked program of what was found on the disk."""
+        registered = loaded.material.registered
+        program = _unless_damaged(lambda: _kept_program(loaded.texts, registered))
+        if program is None:
+            program = adopt(require(load_texts(loaded.texts)), registered)
+            if self.whole:
+                _keep_program(program, registered)
+        vars(program)["digest"] = loaded.vocabulary.identity.digest  # as functools.cached_property keeps what it made
+        vars(program)["operation_digests"] = json.loads(loaded.key)
+        return program
 
     def revise(self, loaded: Loaded, material: Material) -> Loaded:
         """See Builder."""
@@ -92,6 +110,31 @@ class Cached:
             self.hits += 1
             self.inner.remember(json.loads(loaded.key), environment, device, found.operations)
         return Form(loaded.vocabulary.identity.digest, environment.digest, device, found.operations)
+
+
+def kept_program_form(program: Program, environment: Environment, device: Mapping[str, Value | None]) -> Form:
+    """What `compile_program` gives, from the disk where it was compiled before."""
+    operations = {name: kept_form(program, environment, device, name) for name in sorted(program.operations)}
+    return Form(program.digest, environment.digest, dict(device), operations)
+
+
+def kept_form(
+    program: Program, environment: Environment, device: Mapping[str, Value | None], operation: str
+) -> OperationForm:
+    """What `compile_operation` gives, from the disk where it was compiled before."""
+    expiries = [rule.until for rule in program.rules if rule.until is not None]
+    where = _machine(environment, expiries), repr(sorted(device.items()))
+    key = f"operation-{_digest('operation', operation, program.operation_digests[operation], *where)}"
+    with no_collecting():
+        found = _unless_damaged(lambda: _read_operation(kept.read(key), operation))
+    if found is None:
+        found = compile_operation(program, environment, device, program.operations[operation])
+        kept.write(key, found.to_data())
+    return found
+
+
+def _read_operation(data: Any, name: str) -> OperationForm | None:
+    return None if data is None else OperationForm.from_data(name, data)
 
 
 # ---------------------------------------------------------------- keys
@@ -174,12 +217,33 @@ def _loaded(data: Any, material: Material) -> Loaded | None:
     return Loaded(
         material,
         Vocabulary.from_data(data["vocabulary"]),
-        lambda: adopt(require(load_texts(texts)), material.registered),
+        _unread,
         tuple(sources),
         texts=texts,
         contents=dict(data["files"]),
         key=str(data["operations"]),
     )
+
+
+def _unread() -> Program:
+    raise AssertionError("unreachable: whoever reads it says how its program is had")
+
+
+def _program_key(texts: Sequence[Text], registered: frozenset[str]) -> str:
+    return f"checked-{_digest('checked', key_of(texts, registered))}"
+
+
+def _keep_program(program: Program, registered: frozenset[str]) -> None:
+    try:
+        kept.write(_program_key(program.texts, registered), program_data(program))
+    except ValueError:  # an odd value in a test of the policy
+        return
+
+
+def _kept_program(texts: Sequence[Text], registered: frozenset[str]) -> Program | None:
+    with no_collecting():
+        data = kept.read(_program_key(texts, registered))
+        return None if data is None else program_from_data(data, texts)
 
 
 def _source_name(path: str) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from layerzero import native
-from layerzero.check import load, load_text, require
+from layerzero.check import load_text, require
 from layerzero.check.expressions import Value
 from layerzero.check.program import Program, Scope
 from layerzero.errors import ArgumentError, ContextError
 from layerzero.runtime.building import Material
+from layerzero.runtime.cached import Cached, kept_program_form
 from layerzero.runtime.decision import Decision
 from layerzero.runtime.snapshot import Snapshot
 from layerzero.semantics.context import read_context
@@ -80,7 +81,7 @@ class Policy:
         catalogs: Sequence[str | Path | Source] = (),
         today: date | None = None,
     ) -> Policy:
-        """Read and check the policy in a file or folder.
+        """Read and check the policy in a file or folder; one that was before, without a finding, comes from the disk.
 
         Args:
             path: A `.lzp` file, or a folder that holds one program.
@@ -93,11 +94,11 @@ class Policy:
             FileNotFoundError: There is no such path.
             PolicyError: The policy has errors; the message shows each with its place.
         """
-        checked = load(Path(path), prelude=prelude, catalogs=_catalogs(catalogs))
-        program = require(checked)
-        where = environment or offline_environment(today)
         origin = Material(Path(path), prelude=prelude, with_catalogs=tuple(_catalogs(catalogs)))
-        return cls(program, where, checked.files, checked.diagnostics, origin)
+        loaded = Cached(whole=True).load(origin)
+        where = environment or offline_environment(today)
+        snapshot = Snapshot(loaded.vocabulary, where, loaded.program, texts=loaded.texts, compile=kept_program_form)
+        return cls.of_snapshot(snapshot, loaded.files, loaded.warnings, origin)
 
     @classmethod
     def from_text(

@@ -34,6 +34,7 @@ CONTROL = "control"
 MOST_TOKENS = 4096
 
 DeviceKey = tuple[Value | None, ...]
+Compile = Callable[[Program, Environment, Mapping[str, Value | None]], Form]
 
 
 class Snapshot:
@@ -54,12 +55,14 @@ class Snapshot:
         forms: Sequence[Form] = (),
         epoch: int = 0,
         texts: Sequence[Text] = (),
+        compile: Compile = compile_program,
     ) -> None:
         self.vocabulary = vocabulary
         self.environment = environment
         self.epoch = epoch
         self._program = program
         self._texts = tuple(texts)
+        self._compile = compile
         self.devices = tuple(form.fixed for form in forms)
         self._fixed = tuple(name for name in DEVICE_FIELDS if name in vocabulary.types)
         self._making = threading.Lock()
@@ -122,7 +125,7 @@ class Snapshot:
         found = self._matchers.get(key)
         if found is not None:
             return found
-        form = compile_program(self.program, self.environment, dict(zip(self._fixed, key, strict=True)))
+        form = self._compile(self.program, self.environment, dict(zip(self._fixed, key, strict=True)))
         with self._making:
             return self._matchers.setdefault(key, build(form))
 

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from layerzero.check.program import Scope
+from layerzero.cli import main
 from layerzero.errors import PolicyError
 from layerzero.runtime.building import InProcess, Loaded, Material
 from layerzero.runtime.cached import Cached
+from layerzero.runtime.policy import Policy
 from layerzero.runtime.snapshot import Snapshot
 from layerzero.semantics.environment import Environment
 from layerzero.syntax.source import Source
@@ -199,3 +201,55 @@ def test_a_process_starts_from_what_another_one_kept(folder: Path) -> None:
 def _run(program: str) -> Sequence[str]:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return done.stdout.split()
+
+
+def test_a_program_that_was_checked_before_comes_from_the_disk_as_it_was(folder: Path) -> None:
+    first = Cached(whole=True).load(material(folder)).program()
+    (kept,) = (folder / "cache").glob("checked-*")
+    found = Cached(whole=True).load(material(folder)).program()
+    assert found == first and found is not first
+    assert [(rule.span.text, str(rule.span)) for rule in found.rules] == [
+        (rule.span.text, str(rule.span)) for rule in first.rules
+    ]
+    assert found.digest == replace(found).digest
+    assert found.operation_digests == replace(found).operation_digests
+    kept.write_bytes(kept.read_bytes()[:-9] + b"[99]]]]]]")
+    assert Cached(whole=True).load(material(folder)).program() == first
+
+
+def test_a_loaded_policy_is_compiled_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answered() -> list[str | None]:
+        policy = Policy.load(folder / "p.lzp", prelude=False, today=date(2026, 1, 1))
+        return [policy.decide({"operation": "work", "size": size}).kernel for size in (8, 9, 104)]
+
+    first = answered()
+    assert first == ["fast.one", "fast.two", "fast.two"]
+
+    def compiled(*_: object) -> None:
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr("layerzero.runtime.cached.compile_operation", compiled)
+    assert answered() == first
+    (folder / "p.lzp").write_text('policy "p" import "words.lzp" deny fast.*')
+    with pytest.raises(AssertionError, match="compiled again"):
+        answered()
+
+
+def test_commands_start_from_the_disk(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--given", "operation=work", "size=8", "--no-prelude"]
+
+    def printed() -> tuple[int, str]:
+        return main(["explain", str(folder / "p.lzp"), *asked]), capsys.readouterr().out
+
+    first = printed()
+    assert first[0] == 0 and "work -> fast.one" in first[1]
+
+    def checked(*_: object, **__: object) -> None:
+        raise AssertionError("checked again")
+
+    for name in ("load", "load_texts", "load_text"):
+        monkeypatch.setattr(f"layerzero.runtime.building.{name}", checked)
+    monkeypatch.setattr("layerzero.runtime.cached.load_texts", checked)
+    assert printed() == first
