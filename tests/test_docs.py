@@ -157,4 +157,5 @@ def test_every_command_has_a_page_or_a_section_with_an_example() -> None:
     for name, _ in COMMANDS:
         page = ROOT / "docs" / "commands" / f"{name}.md"
         assert page.is_file() or f"## lz {name}" in sections or name == "lsp", f"no page of `lz {name}`"
-        assert not page.is_file() or name in shown, f"the page of `lz {name}` has no example"
+        # The others follow a running process, a device or an editor: their own tests run them.
+        assert name in shown or name in ("experiment", "facts", "lsp", "watch", "demo"), f"`lz {name}` has no example"
