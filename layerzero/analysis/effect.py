@@ -23,8 +23,6 @@ from layerzero.regions.formula import Formula
 from layerzero.regions.region import Nowhere, Region, Witness
 from layerzero.regions.translate import TooComplexError
 
-STEPS = 6_000
-PIECES = 400
 GUESS = 1_000
 """Splits of one look where a difference is likely."""
 
@@ -98,7 +96,7 @@ class _Comparison:
                 if isinstance(found, Witness):
                     return self.changes(found)
         for region in self.regions():
-            for piece in explore(self.model.space, region, self.look, ground.spent, STEPS, PIECES):
+            for piece in explore(self.model.space, region, self.look, ground.spent, ground.steps, ground.pieces):
                 before, without, responsible = piece.answer
                 if before != without:
                     return Changes(piece.witness, before, without)

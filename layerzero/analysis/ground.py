@@ -42,6 +42,18 @@ class Ground:
     def space(self, operation: str) -> Space:
         return self.model(operation).space
 
+    # ------------------------------------------------------------ how far a question is followed
+
+    @cached_property
+    def pieces(self) -> int:
+        """Of one question about a rule or kernel: the more rules ask, the fewer for each, so that all end in time."""
+        return max(40, min(400, 20_000 // (len(self.program.rules) + 1)))
+
+    @property
+    def steps(self) -> int:
+        """Splits of the search for that many pieces."""
+        return 15 * self.pieces
+
     # ------------------------------------------------------------ what is reported
 
     @cached_property

@@ -35,8 +35,6 @@ from layerzero.regions.translate import TooComplexError
 from layerzero.syntax.diagnostics import Diagnostic, Label
 
 _NAMED = 3
-_STEPS = 6_000
-_PIECES = 400
 
 
 def check(ground: Ground) -> Iterator[Answer]:
@@ -90,7 +88,7 @@ def _ask(ground: Ground, model: Model, kernel: Kernel) -> Witness | Undecided | 
             if isinstance(found, Witness):
                 return found
         for region in (f.all_of([every.locked, may]), every.may_be_first(kernel.id)):
-            for piece in explore(model.space, region, look, ground.spent, _STEPS, _PIECES):
+            for piece in explore(model.space, region, look, ground.spent, ground.steps, ground.pieces):
                 if piece.answer:
                     return piece.witness
         return _before(model, kernel, f.all_of(model.needs(kernel.id)))
