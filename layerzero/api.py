@@ -626,7 +626,17 @@ def _follow(
     from layerzero.fleet.joining import join
 
     check_watching(watch, on_failure, interval)
-    follower = join(_engine, url, trust, node, keep_last_good, on_failure, interval, reports=bool(watch))
+    follower = join(
+        _engine,
+        url,
+        trust,
+        node,
+        keep_last_good,
+        on_failure,
+        interval,
+        reports=bool(watch),
+        failures=lambda: _breakers.failures,
+    )
     return _live.follow(follower, bool(watch))
 
 

@@ -21,6 +21,7 @@ from layerzero.cli.output import counted, print_json, style
 from layerzero.cli.programs import add_json
 
 if TYPE_CHECKING:
+    from layerzero.fleet.source import Source
     from layerzero.fleet.status import NodeReport
 
 SILENT = 180.0  # seconds; a node reports every thirty
@@ -30,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
     status = actions.add_parser("status", help="what the nodes run, and what is wrong")
     status.add_argument("url", metavar="URL", help="the source that they follow")
+    status.add_argument(
+        "--trust", action="append", metavar="PATH", help="public keys: show the release as well, if one has signed it"
+    )
     add_json(status)
     resume = actions.add_parser("resume", help="let a candidate that was held go on")
     resume.add_argument("url", metavar="URL", help="the source")
@@ -48,15 +52,31 @@ def _status(args: argparse.Namespace) -> int:
     from layerzero.fleet.status import NodeReport
 
     with closing(open_source(args.url)) as source:
+        release = _release(source, args.trust) if args.trust else []
         found = [NodeReport.from_bytes(one) for one in source.reports()]
     reports = sorted((one for one in found if one is not None), key=lambda one: one.node)
     now = datetime.now(UTC)
     if args.json:
         nodes = [{**one.data, "silent": one.silent(now, SILENT)} for one in reports]
-        print_json({"nodes": nodes, "unreadable": len(found) - len(reports)})
+        print_json({"release": release, "nodes": nodes, "unreadable": len(found) - len(reports)})
     else:
+        print("".join(f"{line}\n" for line in release), end="")
         _show(reports, len(found) - len(reports), now)
     return 1 if any(one.held or one.diagnostics or one.silent(now, SILENT) for one in reports) else 0
+
+
+def _release(source: Source, trust: list[str]) -> list[str]:
+    from layerzero.fleet.bundle import open_sealed, split
+    from layerzero.fleet.keys import Trust
+
+    lines = []
+    for sealed in split(source.fetch(None, 0.0).data or b""):
+        bundle = open_sealed(sealed, Trust.load(trust))
+        held = None if bundle.is_stable else source.held(bundle.digest)
+        lines.append(f"{bundle}, for {'everybody' if bundle.is_stable else f'{bundle.share / 100:g} % of nodes'}")
+        if held is not None:
+            lines.append(f"  held by {held.node}: {held.reason}")
+    return lines
 
 
 def _show(reports: list[NodeReport], unreadable: int, now: datetime) -> None:

@@ -2,7 +2,7 @@
 
 A release that is refused changes nothing, and neither does a source that is away: what is in force stays, and at a
 start the last good bundle that was kept on disk is put in force. A candidate that this node cannot activate, or under
-which a breaker opens, is taken back here and held for everybody else.
+which a breaker opens or calls fail more often than before, is taken back here and held for everybody else.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import Any
 
-from layerzero.errors import LayerZeroError
-from layerzero.fleet.bundle import Bundle, BundleError, open_sealed, split
+from layerzero.fleet.bundle import Bundle
+from layerzero.fleet.errors_risen import FailureCounts
 from layerzero.fleet.kept import KeptBundles
 from layerzero.fleet.keys import Trust
-from layerzero.fleet.rollout import RolloutState, admit, choose, in_share, release_of
+from layerzero.fleet.node import Node
 from layerzero.fleet.source import Hold, Source, SourceError, open_source, shown
-from layerzero.fleet.status import FleetStatus, Running, report_of
-from layerzero.runtime.building import Material
+from layerzero.fleet.status import FleetStatus, Running, report_bytes, report_of
 from layerzero.runtime.engine import Engine
 from layerzero.runtime.failures import Failure
 from layerzero.runtime.policy import Policy
@@ -38,7 +38,6 @@ LONGEST_POLL = 30.0  # seconds that a source may keep a question while nothing c
 ROLLOUT_POLL = 5.0  # the same while there is a candidate, whose hold has to be noticed
 HEARTBEAT = 30.0  # seconds between two reports that say the same
 LONGEST_PAUSE = 30.0  # seconds between two tries of a source that is away
-LOOK_AGAIN = timedelta(minutes=1)  # at a release that was refused: it may have come before its time
 
 _FOLLOWERS: weakref.WeakSet[Follower] = weakref.WeakSet()
 
@@ -66,38 +65,27 @@ class Follower:
         self,
         engine: Engine,
         url: str,
-        trust: Trust,
+        trusted: Callable[[], Trust],
         options: Options,
         keep: KeptBundles | None = None,
+        failures: FailureCounts | None = None,
         on_failure: Callable[[Failure], None] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._engine = engine
         self._url = url
-        self._trust = trust
         self._options = options
         self._keep = keep
+        self._failures = failures
         self._clock = clock
         self._refusals = Refusals(engine, shown(url), on_failure)
-        self._state = RolloutState()
-        self._kept: tuple[RolloutState, dict[str, Bundle]] | None = None  # what was kept last
-        self._candidate: Bundle | None = None  # of the release
-        self._stable: Bundle | None = None  # of the release
-        self._good: Bundle | None = None  # the stable bundle that ran last: the one to go back to
-        self._active: Bundle | None = None
-        self._before: frozenset[str] = frozenset()  # breakers that were open when it was put in force
-        self._failed: dict[str, LayerZeroError | OSError] = {}  # digest -> why this node does not run it
+        self._node = Node(engine, options.node, trusted, keep, clock, lambda: not self._ended.is_set())
         self._mark: str | None = None
-        self._release = b""
-        self._refused: BundleError | None = None  # of the release
-        self._looked = datetime.min.replace(tzinfo=UTC)
+        self._how = "not reached yet"
         self._away: SourceError | None = None
-        self._hold: Hold | None = None  # of the candidate
-        self._hold_unknown = ""
         self._reached: datetime | None = None
         self._reporting: str | None = None
-        self._reported: tuple[bytes, float] = b"", 0.0
-        self._activations = 0
+        self._reported: tuple[Mapping[str, Any], float] = {}, 0.0
         self._prepare()
 
     def _prepare(self) -> None:
@@ -115,18 +103,15 @@ class Follower:
             SourceError: The source is away, and no bundle is kept.
             PolicyError: What it has is refused, and no bundle is kept.
         """
-        kept: tuple[Bundle, ...] = ()
-        if self._keep is not None:
-            self._state, kept = self._keep.read(self._trust)
-        self._candidate, self._good = release_of(kept)  # until the source has something that is good
+        self._node.begin()
         with closing(open_source(self._url)) as source:
             try:
                 self._look(source, 0.0)
             except SourceError as error:
                 self._away = error
         with self._busy:
-            policy = self._settle()
-        problem = self._problem()
+            policy = self._node.settle()
+        problem = self._away or self._node.problem()
         if policy is None and problem is not None:
             raise problem
         assert policy is not None, "nothing is in force, and nothing is wrong"
@@ -168,19 +153,20 @@ class Follower:
 
     def status(self) -> FleetStatus:
         """See FleetStatus."""
-        failure, node, active, candidate = self._refusals.failure, self._options.node, self._active, self._candidate
+        failure, node, keep = self._refusals.failure, self._node, self._keep
+        active, candidate, hold = node.active, node.candidate, node.hold
         return FleetStatus(
             path=shown(self._url),
             state="current" if failure is None else "failed",
-            how="signed bundles",
+            how=self._how,
             candidate="" if candidate is None else candidate.digest,
             failure=failure,
-            reloads=max(self._activations - 1, 0),
-            last_good=None if self._keep is None else str(self._keep.kept.problem or self._keep.kept.file),
-            node=node,
-            active=None if active is None else Running.of(active, node),
-            rollout=None if candidate is None else Running.of(candidate, node),
-            held=None if self._hold is None else f"{self._hold.node}: {self._hold.reason}",
+            reloads=max(node.activations - 1, 0),
+            last_good=None if keep is None else str(keep.kept.problem or keep.kept.file),
+            node=node.name,
+            active=None if active is None else Running.of(active, node.name),
+            rollout=None if candidate is None else Running.of(candidate, node.name),
+            held=None if hold is None else f"{hold.node}: {hold.reason}",
             reached=self._reached,
             reporting=self._reporting,
         )
@@ -215,11 +201,12 @@ class Follower:
 
     def _round(self, source: Source) -> float:
         """Ask once and act on it; the seconds to wait until the next question."""
-        began = time.monotonic()
-        self._look(source, min(ROLLOUT_POLL, self._options.poll) if self._candidate else self._options.poll)
+        began, poll = time.monotonic(), self._options.poll
+        self._look(source, min(ROLLOUT_POLL, poll) if self._node.candidate is not None else poll)
         with self._busy:
             if not self._ended.is_set():
-                self._settle()
+                self._node.settle()
+        self._count_failures()
         self._hold_what_failed(source)
         self._judge()
         self._report(source)
@@ -227,125 +214,64 @@ class Follower:
 
     def _look(self, source: Source, wait: float) -> None:
         fetched = source.fetch(self._mark, wait)
-        now = self._clock()
-        self._away, self._reached = None, now
+        self._away, self._reached = None, self._clock()
         with self._busy:
-            if fetched.data is not None and fetched.data != self._release:
-                self._open(fetched.data, now)
-            elif self._refused is not None and now - self._looked > LOOK_AGAIN:
-                self._open(self._release, now)
-        self._mark = fetched.mark
-        if self._candidate is not None and in_share(self._candidate, self._options.node):
-            self._ask_for_hold(source, self._candidate.digest)
-
-    def _open(self, release: bytes, now: datetime) -> None:
-        """Verify a release. What may not come in is left out; where nothing may, all stays as it is."""
-        self._release, self._looked, self._refused = release, now, None
-        admitted: list[Bundle] = []
-        try:
-            for sealed in split(release):
-                try:
-                    bundle = open_sealed(sealed, self._trust)
-                    admit(bundle, self._state, now)
-                    admitted.append(bundle)
-                except BundleError as error:
-                    self._refused = self._refused or error
-            candidate, stable = release_of(admitted)
-        except BundleError as error:
-            self._refused = error
+            self._node.offered(fetched.data)
+        self._mark, self._how = fetched.mark, source.how
+        candidate = self._node.candidate
+        if candidate is None or not self._node.wants_candidate:
             return
-        if not admitted:
-            return
-        if candidate is None or self._candidate is None or candidate.digest != self._candidate.digest:
-            self._hold = None
-        self._candidate, self._stable = candidate, stable or self._stable
-        known = {one.digest for one in (candidate, self._stable, self._active, self._good) if one is not None}
-        self._failed = {digest: why for digest, why in self._failed.items() if digest in known}
-        for bundle in admitted:
-            self._state = self._state.saw(bundle)
-
-    def _ask_for_hold(self, source: Source, digest: str) -> None:
         try:
-            found, self._hold_unknown = source.held(digest), ""
+            found = source.held(candidate.digest)
         except SourceError as error:
-            self._hold_unknown = str(error)  # as long as nobody knows, nobody begins
-            return
-        with self._busy:
-            if found is None and self._hold is not None:
-                self._failed.pop(digest, None)  # somebody has resumed it: this node may try again as well
-            self._hold = found
-
-    def _settle(self) -> Policy | None:
-        """Put the bundle in force that this node has to run; None where it runs already, or there is none."""
-        while True:
-            known = [one for one in (self._candidate, self._stable, self._good) if one is not None]
-            candidate = "" if self._candidate is None else self._candidate.digest
-            held = {candidate} if self._hold is not None or self._hold_unknown else ()
-            running = "" if self._active is None else self._active.digest
-            chosen = choose(known, self._options.node, self._failed, held, running)
-            if chosen is None or chosen.digest == running:
-                if chosen is not None:  # the same policy, perhaps for more nodes by now
-                    self._active, self._good = chosen, chosen if chosen.is_stable else self._good
-                self._remember()
-                return None
-            try:
-                return self._activate(chosen)
-            except (LayerZeroError, OSError) as error:
-                self._failed[chosen.digest] = error
-
-    def _activate(self, bundle: Bundle) -> Policy:
-        policy = self._engine.replace_policy(Material(kept=bundle.sources), lambda _: not self._ended.is_set())
-        if policy is None:
-            raise SourceError("the source is followed no more")
-        self._before = frozenset(self._engine.status().open_breakers)
-        self._active, self._good = bundle, bundle if bundle.is_stable else self._good
-        self._activations += 1
-        log.info("%s of %s is in force", bundle, shown(self._url))
-        self._remember()
-        return policy
-
-    def _remember(self) -> None:
-        """Keep on disk what the next start wants, where it has changed."""
-        back = None if self._active is None or self._active.is_stable else self._good or self._stable
-        bundles = {one.digest: one for one in (self._active, back) if one is not None}
-        if self._keep is not None and self._kept != (self._state, bundles):
-            self._keep.save(self._state, bundles.values())
-            self._kept = self._state, bundles
+            self._node.hold_unknown = str(error)
+        else:
+            with self._busy:
+                self._node.told_of_hold(found)
 
     # ------------------------------------------------------------ what goes wrong
 
     def _in_force(self, snapshot: Snapshot) -> None:
         """Told of each epoch. A breaker that opens under a candidate takes it back; not in this thread, which publishes
         epochs."""
-        active = self._active
-        if active is None or active.is_stable or active.digest in self._failed:
+        active = self._node.on_trial
+        if active is None:
             return
-        opened = {k: why for k, why in snapshot.environment.open_breakers.items() if k not in self._before}
+        opened = {k: why for k, why in snapshot.environment.open_breakers.items() if k not in self._node.open_before}
         for name, why in sorted(opened.items()):
             reason = f"the breaker of `{name}` opened under {active}: {why}"
             threading.Thread(target=self._take_back, args=(active, reason), daemon=True).start()
             return
 
     def _take_back(self, bundle: Bundle, reason: str) -> None:
-        with self._busy:
-            if self._ended.is_set() or self._active is not bundle or bundle.digest in self._failed:
-                return
-            self._failed[bundle.digest] = BundleError(reason)
-            self._settle()
+        self._give_up(bundle, reason)
         with closing(open_source(self._url)) as source:
             self._hold_what_failed(source)
         self._judge()
 
+    def _give_up(self, bundle: Bundle, reason: str) -> None:
+        with self._busy:
+            if not self._ended.is_set():
+                self._node.give_up(bundle, reason)
+
+    def _count_failures(self) -> None:
+        if self._failures is None:
+            return
+        active = self._node.on_trial
+        if active is None:
+            self._failures.under_stable()
+        elif (why := self._failures.under_candidate()) is not None:
+            self._give_up(active, f"under {active} {why}")
+
     def _hold_what_failed(self, source: Source) -> None:
         """Have nobody else begin to run a candidate that has failed here."""
-        candidate = self._candidate
-        if candidate is None or candidate.digest not in self._failed or self._hold is not None:
+        candidate, why = self._node.candidate, self._node.candidate_failure
+        if candidate is None or why is None or self._node.hold is not None or not self._options.reports:
             return
-        if self._options.reports:
-            hold = Hold(self._options.node, str(self._failed[candidate.digest]))
-            with self._telling():
-                source.hold(candidate.digest, hold)
-                self._hold = hold
+        hold = Hold(self._options.node, why)
+        with self._telling():
+            source.hold(candidate.digest, hold)
+            self._node.hold = hold
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -359,33 +285,14 @@ class Follower:
         else:
             self._reporting = None
 
-    def _problem(self) -> LayerZeroError | OSError | None:
-        """What is wrong at the moment, the gravest first."""
-        if self._away is not None or self._refused is not None:
-            return self._away or self._refused
-        for one in (self._candidate, self._stable):
-            if one is not None and one.digest in self._failed:
-                return self._failed[one.digest]
-        if self._active is not None:
-            try:
-                admit(self._active, RolloutState(), self._clock())
-            except BundleError as error:
-                return BundleError(f"{error}; it stays in force until there is another")
-            return None
-        if self._candidate is not None:
-            return BundleError(
-                f"{self._candidate} is for a share of the nodes, and there is no stable bundle for this one"
-            )
-        return BundleError(f"{shown(self._url)} has no bundle for this node")
-
     def _judge(self) -> None:
         """Tell of what is wrong, once."""
         with self._busy:
-            problem = self._problem()
+            problem, candidate = self._away or self._node.problem(), self._node.candidate
             if problem is None:
                 self._refusals.succeeded()
             else:
-                self._refusals.failed(problem, "" if self._candidate is None else self._candidate.digest)
+                self._refusals.failed(problem, "" if candidate is None else candidate.digest)
         if not self._ended.is_set():
             self._refusals.tell()
 
@@ -393,13 +300,12 @@ class Follower:
         if not self._options.reports:
             return
         engine = self._engine.status()
-        report = report_of(self.status(), engine.digest, engine.open_breakers, datetime.min)
+        report = report_of(self.status(), engine.digest, engine.open_breakers)
         said, at = self._reported
         if said == report and time.monotonic() - at < HEARTBEAT:
             return
         with self._telling():
-            now = report_of(self.status(), engine.digest, engine.open_breakers, self._clock())
-            source.report(self._options.node, now)
+            source.report(self._options.node, report_bytes(report, self._clock()))
         self._reported = report, time.monotonic()
 
 

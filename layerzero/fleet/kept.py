@@ -10,7 +10,7 @@ from pathlib import Path
 
 from layerzero.fleet.bundle import Bundle, BundleError, open_sealed, split
 from layerzero.fleet.keys import Trust
-from layerzero.fleet.rollout import RolloutState
+from layerzero.fleet.rollout import RolloutState, release_of
 from layerzero.fleet.source import shown
 from layerzero.runtime.last_good import Kept
 
@@ -30,9 +30,9 @@ class KeptBundles:
         head = {"schema": SCHEMA, "name": state.name, "version": state.version, "digest": state.digest}
         self.kept.write(json.dumps(head).encode("ascii") + b"\n" + b"".join(b.sealed.to_bytes() for b in bundles))
 
-    def read(self, trust: Trust) -> tuple[RolloutState, tuple[Bundle, ...]]:
-        """What was kept; of the bundles those that a trusted key has signed. Nothing where nothing is, or it is bad,
-        which the log says."""
+    def read(self, trust: Trust) -> tuple[RolloutState, Bundle | None, Bundle | None]:
+        """What was kept: the candidate and the stable bundle, where a trusted key has signed them. Nothing where
+        nothing is, or it is bad, which the log says."""
         try:
             head, _, data = self.kept.read_bytes().partition(b"\n")
             found = json.loads(head)
@@ -41,14 +41,18 @@ class KeptBundles:
             state = RolloutState(str(found["name"]), int(found["version"]), str(found["digest"]))
             sealed = split(data) if data else ()
         except FileNotFoundError:
-            return RolloutState(), ()
+            return RolloutState(), None, None
         except (OSError, ValueError, TypeError, LookupError, BundleError) as error:
             log.error("the last good bundle in %s is not used: %s", self.kept.file, error)
-            return RolloutState(), ()
+            return RolloutState(), None, None
         bundles = []
         for one in sealed:
             try:
                 bundles.append(open_sealed(one, trust))
             except BundleError as error:
                 log.error("a bundle kept in %s is not used: %s", self.kept.file, error)
-        return state, tuple(bundles)
+        try:
+            return state, *release_of(bundles)
+        except BundleError as error:
+            log.error("the bundles kept in %s are not used: %s", self.kept.file, error)
+            return state, None, None

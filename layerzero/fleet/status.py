@@ -57,12 +57,11 @@ class FleetStatus(WatchStatus):
     reporting: str | None = None
 
 
-def report_of(status: FleetStatus, policy: str, open_breakers: Mapping[str, str], now: datetime) -> bytes:
-    """The report that a source keeps of a node."""
-    data = {
+def report_of(status: FleetStatus, policy: str, open_breakers: Mapping[str, str]) -> dict[str, Any]:
+    """The report that a source keeps of a node, but for the time."""
+    return {
         "schema": SCHEMA,
         "node": status.node,
-        "at": now.strftime(TIME),
         "state": status.state,
         "policy": policy,
         "active": _data(status.active),
@@ -71,7 +70,10 @@ def report_of(status: FleetStatus, policy: str, open_breakers: Mapping[str, str]
         "diagnostics": _diagnostics(status.failure),
         "open_breakers": {_short(name): _short(why) for name, why in sorted(open_breakers.items())[:MOST_DIAGNOSTICS]},
     }
-    return json.dumps(data).encode("ascii")
+
+
+def report_bytes(report: Mapping[str, Any], now: datetime) -> bytes:
+    return json.dumps({**report, "at": now.strftime(TIME)}).encode("ascii")
 
 
 def _data(bundle: Running | None) -> dict[str, Any] | None:

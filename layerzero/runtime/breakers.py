@@ -55,6 +55,7 @@ class Breakers:
 
     Attributes:
         open: `fast.one on cuda` -> why, of kernels that are out right now; replaced, never changed in place.
+        failures: How many were counted since the process began.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_breakers")  # the native entry reads it where it lies
@@ -64,6 +65,7 @@ class Breakers:
     ) -> None:
         self.settings = settings or BreakerSettings()
         self.open: Mapping[str, str] = MappingProxyType({})
+        self.failures = 0
         self.listeners: list[Callable[[str, str], None]] = []  # told (`fast.one on cuda`, "open"|"half_open"|"closed")
         self._engine = engine
         self._clock = clock
@@ -76,6 +78,7 @@ class Breakers:
     def failed(self, kernel: str, device: str, reason: str) -> None:
         """Count a failure; may open the breaker."""
         with self._lock:
+            self.failures += 1
             breaker = self._breakers.setdefault((kernel, device), _Breaker())
             breaker.failures += 1
             if breaker.trying is None and breaker.failures < self.settings.failures:

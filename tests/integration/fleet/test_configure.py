@@ -168,7 +168,7 @@ put(url, signed(1))
 engine = Engine(NoMachine())
 from layerzero.fleet.follower import Follower, Options
 from tests.unit.fleet.made import trusting
-follower = Follower(engine, url, trusting("ops"), Options("n", 0.05, poll=0.2))
+follower = Follower(engine, url, lambda: trusting("ops"), Options("n", 0.05, poll=0.2))
 follower.first(); follower.start()
 child = os.fork()
 if child == 0:

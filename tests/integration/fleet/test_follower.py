@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,9 +18,10 @@ import pytest
 
 from layerzero.check.expressions import Value
 from layerzero.errors import PolicyError
-from layerzero.fleet import follower as following
+from layerzero.fleet import node as nodes
 from layerzero.fleet.building import push
 from layerzero.fleet.bundle import Sealed
+from layerzero.fleet.errors_risen import FailureCounts, risen
 from layerzero.fleet.follower import Follower, Options
 from layerzero.fleet.kept import KeptBundles
 from layerzero.fleet.keys import Trust
@@ -57,6 +60,7 @@ class Node:
     trust: Trust = OPS
     reports: bool = True
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    failing: FailureCounts | None = None
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -64,7 +68,9 @@ class Node:
         keep = None if self.folder is None else KeptBundles(self.url, self.name, self.folder)
         options = Options(self.name, interval=0.05, reports=self.reports, poll=0.3)
         tell = lambda failure: self.failures.append(failure.message)  # noqa: E731
-        self.follower = Follower(self.engine, self.url, self.trust, options, keep, tell, self.clock)
+        self.follower = Follower(
+            self.engine, self.url, lambda: self.trust, options, keep, self.failing, tell, self.clock
+        )
 
     def begin(self) -> Node:
         self.follower.first()
@@ -278,7 +284,7 @@ def test_a_bad_candidate_does_not_keep_the_stable_bundle_out(url: str, node: Cal
 def test_a_bundle_before_its_time_is_put_in_force_when_it_has_come(
     url: str, node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "LOOK_AGAIN", timedelta(0))
+    monkeypatch.setattr(nodes, "LOOK_AGAIN", timedelta(0))
     put(url, signed(1))
     behind = [timedelta(hours=-1)]  # that the node's clock is wrong by
     one = node(url, clock=lambda: datetime.now(UTC) + behind[0]).begin()
@@ -289,18 +295,39 @@ def test_a_bundle_before_its_time_is_put_in_force_when_it_has_come(
     one.comes_to(2)
 
 
-def test_keys_are_changed_without_a_gap(url: str, node: Callable[..., Node]) -> None:
+def test_keys_are_changed_without_a_gap_and_without_another_start(url: str, node: Callable[..., Node]) -> None:
     put(url, signed(1, by="old"), trust=trusting("old"))
-    old, both, new = (
-        node(url, name=f"n{n}", trust=trusting(*by)) for n, by in enumerate((["old"], ["old", "new"], ["new"]))
-    )
-    old.begin(), both.begin()
+    one = node(url, trust=trusting("old")).begin()
     put(url, signed(2, by="new"), trust=trusting("new"))
-    both.comes_to(2)
-    new.begin()
-    assert new.version == 2
-    old.fails_with("by no trusted key")
-    assert old.version == 1
+    one.fails_with("by no trusted key")
+    one.trust = trusting("old", "new")  # the new public key was put beside the old one
+    put(url, signed(3, by="new"), trust=trusting("new"))
+    one.comes_to(3)
+    one.trust = trusting("new")
+    plant(url, signed(4, by="old").to_bytes())
+    one.fails_with("by no trusted key")
+    assert one.version == 3
+
+
+class Plain(SimpleHTTPRequestHandler):
+    """A web server that knows nothing of fleets: no ETag, no waiting, nothing but GET."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_any_web_server_that_serves_the_file_will_do(tmp_path: Path, url: str, node: Callable[..., Node]) -> None:
+    put(url, signed(1))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Plain, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        one = node(f"http://127.0.0.1:{server.server_port}/p.lzb").begin()
+        wait_until(lambda: one.status.reporting is not None, "the report that nobody takes")
+        put(url, signed(2, share=9999))
+        one.comes_to(2)
+        open_breaker(one, "k.a on cpu")
+        one.comes_to(1)  # here, though nobody hears of it
+        assert one.status.held is None and "501" in (one.status.reporting or "")
+        server.shutdown()
 
 
 def test_a_source_that_does_not_answer_holds_nobody_up(
@@ -383,6 +410,43 @@ def test_a_breaker_that_opens_takes_a_candidate_back_and_holds_it(url: str, node
         source.resume(digest)
     second.comes_to(8)
     first.comes_to(8)
+
+
+def test_calls_that_fail_more_often_under_a_candidate_take_it_back(url: str, node: Callable[..., Node]) -> None:
+    count, now = [0], [0.0]
+    failing = FailureCounts(lambda: count[0], lambda: now[0])
+    put(url, signed(7))
+    one = node(url, failing=failing).begin()
+    wait_until(lambda: len(failing._stable) > 0, "the first count")
+    now[0], count[0] = 300.0, 3
+    put(url, signed(8, share=9999))
+    one.comes_to(8)
+    wait_until(lambda: failing._began is not None, "the count at the candidate's start")
+    now[0], count[0] = 330.0, 14
+    one.comes_to(7)
+    one.fails_with("11 calls of kernels failed in 30 s, 3 in the 300 s before")
+    wait_until(lambda: one.status.held is not None, "the hold")
+
+
+def test_failures_have_risen_when_there_are_some_and_many_more_than_before() -> None:
+    assert risen(9, 10, 0, 600) is None  # too few
+    assert risen(100, 10, 0, 59) is None  # nothing to compare with
+    assert risen(30, 60, 100, 600) is None  # three times as often
+    assert risen(31, 60, 100, 600) == "31 calls of kernels failed in 60 s, 100 in the 600 s before"
+
+
+def test_a_candidate_that_failed_is_tried_again_when_it_is_pushed_to_everybody(
+    url: str, node: Callable[..., Node]
+) -> None:
+    put(url, signed(7))
+    one = node(url).begin()
+    put(url, signed(8, share=9999))
+    one.comes_to(8)
+    open_breaker(one, "k.a on cpu")
+    one.comes_to(7)
+    put(url, signed(8))
+    one.comes_to(8)
+    wait_until(lambda: one.status.failure is None, "recovering")
 
 
 def test_a_breaker_that_opens_under_a_stable_bundle_is_no_roll_out(url: str, node: Callable[..., Node]) -> None:
