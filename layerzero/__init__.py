@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 _API = (
     *("Context", "Decision", "KernelInfo", "Plan", "Policy", "SelectedKernel"),
     *("attention", "paged_attention", "rms_norm", "layer_norm", "group_norm", "rope", "alibi"),
-    *("swiglu", "gelu", "silu", "linear", "sample_topk", "sample_topp", "sample_greedy"),
+    *("swiglu", "gelu", "silu", "linear", "sample_topk", "sample_topp", "sample_greedy", "sample_speculative"),
     *("tokenize", "detokenize", "register_tokenizer"),
     *("select", "explain", "which", "list_kernels", "validate", "dry_run", "trace"),
     *("bind", "compile", "plan", "warmup", "readiness_check"),

@@ -43,6 +43,7 @@ from layerzero.operations import (
     rms_norm as _rms_norm,
     rope as _rope,
     sample as _sample,
+    sample_speculative as _sample_speculative,
     silu as _silu,
     swiglu as _swiglu,
     tokenize as _tokenize,
@@ -307,6 +308,39 @@ def sample_topp(logits: Tensor, p: float = 0.9, temperature: float = 1.0, genera
 def sample_greedy(logits: Tensor) -> Tensor:
     """The likeliest token of each row; shapes as `sample_topk`."""
     return _serve(_sample.read_greedy, logits)  # type: ignore[no-any-return]
+
+
+def sample_speculative(
+    draft_tokens: Tensor,
+    target_logits: Tensor,
+    draft_logits: Tensor | None = None,
+    parents: Sequence[int] | None = None,
+    temperature: float = 1.0,
+    generator: Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What a target model keeps of the tokens that a draft proposed, and the token after them. The new tokens are
+    distributed as if each had been drawn from the target alone.
+
+    Args:
+        draft_tokens: int64 [batch, n].
+        target_logits: [batch, n + 1, vocab]: the target's, first after what was there before, then after each token of
+            the draft.
+        draft_logits: [batch, n, vocab] that each token was drawn from, tokens with one parent without replacement and
+            in this order; None: the draft proposes without chance (its likeliest tokens, a lookup).
+        parents: Of a draft that branches: for each token an earlier one that it follows, or -1 for the beginning; the
+            same tree in every row. None: each token follows the one before it.
+        temperature: Divides all logits; the draft was drawn with it, too.
+        generator: Of the draws; torch's default unless given.
+
+    Returns:
+        The new tokens, int64 [batch, longest path + 1], and which tokens of the draft they were, [batch, longest
+        path]; each row filled up with -1.
+    """
+    tree = None if parents is None else tuple(parents)
+    read = _sample_speculative.read
+    return _serve(  # type: ignore[no-any-return]
+        read, draft_tokens, target_logits, draft_logits, tree, temperature, generator
+    )
 
 
 def tokenize(text: str | Sequence[str], tokenizer_id: str, special: bool = False) -> Any:
@@ -917,6 +951,7 @@ __all__ = [
     "rms_norm",
     "rope",
     "sample_greedy",
+    "sample_speculative",
     "sample_topk",
     "sample_topp",
     "select",

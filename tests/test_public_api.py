@@ -14,7 +14,7 @@ import layerzero as lz
 
 NAMES = {
     "calls": "attention paged_attention rms_norm layer_norm group_norm rope alibi swiglu gelu silu linear "
-    "sample_topk sample_topp sample_greedy tokenize detokenize register_tokenizer",
+    "sample_topk sample_topp sample_greedy sample_speculative tokenize detokenize register_tokenizer",
     "selection": "select explain which list_kernels validate dry_run trace",
     "policy": "configure context pin using lock unlock prefer disabled enable register_kernel configure_breakers "
     "status doctor log_decisions join_ranks",
@@ -67,6 +67,7 @@ lz.sample_topk(logits, k=50, temperature=1.0)
 lz.sample_topk(logits, k=50, temperature=1.0, generator=g)
 lz.sample_topp(logits, p=0.9, temperature=1.0)
 lz.sample_greedy(logits)
+lz.sample_speculative(ids, logits, draft_logits=q, parents=(-1, 0, 0), temperature=1.0, generator=g)
 lz.tokenize(text, tokenizer_id="gpt2")
 lz.detokenize(ids, tokenizer_id="gpt2")
 lz.register_tokenizer(id, path)

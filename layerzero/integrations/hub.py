@@ -67,13 +67,16 @@ def load(
     if not local and (version is None) == (revision is None):
         raise ArgumentError("a repository on the hub needs a `version` or a `revision`, one of them")
     if download:
-        if isinstance(repository, Path):
-            return get_local_kernel(repository, trust_remote_code=trust)  # what it depends on is downloaded
-        return get_kernel(repository, version=version, revision=revision, trust_remote_code=trust)
+        found: ModuleType = (
+            get_local_kernel(repository, trust_remote_code=trust)  # what it depends on is downloaded
+            if isinstance(repository, Path)
+            else get_kernel(repository, version=version, revision=revision, trust_remote_code=trust)
+        )
+        return found
     wanted = KernelVersion.Version(0) if local else revision_or_version(revision=revision, version=version)
     folders = RepoPathsResolver({str(repository): repository} if isinstance(repository, Path) else {})
     try:
-        return get_kernel_with_resolver(
+        found = get_kernel_with_resolver(
             api=_get_hf_api(),
             backend=None,
             kernel=KernelDependency(repo_id=str(repository), version=wanted),
@@ -83,6 +86,7 @@ def load(
     except FileNotFoundError as error:
         error.add_note("nothing was looked for on the hub: `download=True` does")
         raise
+    return found
 
 
 def register(repository: str | Path, function: Callable[..., Any], catalog: str, **where: Any) -> str:

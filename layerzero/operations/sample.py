@@ -87,18 +87,19 @@ def _read(logits: Tensor, method: str, temperature: float, generator: torch.Gene
     if temperature != 1.0:
         kwargs["temperature"] = temperature
     if generator is not None:
-        _check_generator(generator, logits)
+        check_generator(generator, logits)
         kwargs["generator"] = generator
     return Call(OPERATION, context, (logits,), kwargs)
 
 
-def _check_generator(generator: Any, logits: Tensor) -> None:
+def check_generator(generator: Any, logits: Tensor, name: str = "logits") -> None:
+    """An error unless it draws on the device of the logits."""
     import torch
 
     if not isinstance(generator, torch.Generator):
         raise error("generator", "a torch.Generator", type(generator).__name__)
     if generator.device.type != logits.device.type:
-        raise error("generator", f"device {logits.device}, that of `logits`", generator.device)
+        raise error("generator", f"device {logits.device}, that of `{name}`", generator.device)
 
 
 def answers(logits: Tensor, *options: Any) -> list[Tensor]:

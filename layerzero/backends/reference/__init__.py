@@ -10,7 +10,7 @@ from layerzero.backends.reference.attention import attention
 from layerzero.backends.reference.linear import linear
 from layerzero.backends.reference.norms import group_norm, layer_norm, rms_norm
 from layerzero.backends.reference.positions import alibi, rope
-from layerzero.backends.reference.sampling import sample
+from layerzero.backends.reference.sampling import sample, sample_speculative
 
 __all__ = [
     "alibi",
@@ -22,6 +22,7 @@ __all__ = [
     "rms_norm",
     "rope",
     "sample",
+    "sample_speculative",
     "silu",
     "swiglu",
 ]

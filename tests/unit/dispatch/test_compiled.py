@@ -58,6 +58,8 @@ def prefer(kernel: str) -> lz.Policy:
 X = torch.randn(2, 5, 64, generator=torch.Generator().manual_seed(1))
 Q, K, V = torch.randn(3, 2, 7, 4, 16, generator=torch.Generator().manual_seed(2)).unbind()
 
+CERTAIN = torch.full((1, 3, 4), -torch.inf).index_fill(2, torch.tensor(3), 0.0)
+
 CALLS_OF_ALL: dict[str, Callable[[], Any]] = {
     "attention": lambda: lz.attention(Q, K, V, is_causal=True),
     "lse": lambda: lz.attention(Q, K, V, return_lse=True),
@@ -73,6 +75,8 @@ CALLS_OF_ALL: dict[str, Callable[[], Any]] = {
     "silu": lambda: lz.silu(X),
     "linear": lambda: lz.linear(X, torch.ones(3, 64), torch.ones(3)),
     "greedy": lambda: lz.sample_greedy(X[0]),
+    "chain": lambda: lz.sample_speculative(torch.tensor([[3, 1]]), CERTAIN),
+    "tree": lambda: lz.sample_speculative(torch.tensor([[0, 3]]), CERTAIN, parents=(-1, -1)),
 }
 
 
@@ -90,7 +94,7 @@ def test_a_graph_answers_as_the_call_does(name: str) -> None:
     assert not compiled.opaque
 
 
-@pytest.mark.parametrize("name", ["lse", "residual", "alibi", "greedy"])
+@pytest.mark.parametrize("name", ["lse", "residual", "alibi", "greedy", "chain", "tree"])
 def test_a_call_that_is_decided_when_it_runs_answers_as_well(name: str) -> None:
     compiled = Compiled(CALLS_OF_ALL[name])
     with lz.context(layer=1):

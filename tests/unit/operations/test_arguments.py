@@ -22,6 +22,7 @@ from layerzero.operations import (
     rms_norm,
     rope,
     sample,
+    sample_speculative,
     swiglu,
 )
 from layerzero.operations.validation import set_validation
@@ -30,7 +31,11 @@ Q, K = torch.ones(2, 3, 4, 8), torch.ones(2, 5, 2, 8)
 WORDS = torch.zeros(8, 8, dtype=torch.int32)
 PAGES, TABLE = torch.ones(9, 16, 2, 8), torch.zeros(2, 3, dtype=torch.int32)
 X = torch.ones(3, 8)
+DRAFT, LOGITS = torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 3, 4)
 META = torch.ones(2, 5, 2, 8, device="meta")
+
+
+draft = sample_speculative.read
 
 
 def ints(*values: int) -> torch.Tensor:
@@ -115,6 +120,15 @@ WRONG: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: sample.read_topk(X, temperature=0.0), "temperature", "above 0", "0.0"),
     (lambda: sample.read_topk(X, generator=3), "generator", "torch.Generator", "int"),
     (lambda: sample.read_greedy(torch.ones(3, 0)), "logits", "at least one token", "[3, 0]"),
+    (lambda: draft(torch.ones(1, 2), LOGITS), "draft_tokens", "int64", "float32"),
+    (lambda: draft(DRAFT, LOGITS[:, :2]), "target_logits", "[1, 3, 4]", "[1, 2, 4]"),
+    (lambda: draft(DRAFT, LOGITS, LOGITS), "draft_logits", "[1, 2, 4]", "[1, 3, 4]"),
+    (lambda: draft(DRAFT, LOGITS, LOGITS[:, :2].half()), "draft_logits", "float32", "float16"),
+    (lambda: draft(DRAFT, LOGITS, parents=(-1,)), "parents", "2 of them", "(-1,)"),
+    (lambda: draft(DRAFT, LOGITS, parents=(-1, 1)), "parents", "an earlier one", "1 for token 1"),
+    (lambda: draft(DRAFT, LOGITS, temperature=0.0), "temperature", "above 0", "0.0"),
+    (lambda: draft(DRAFT, LOGITS, generator=3), "generator", "torch.Generator", "int"),
+    (lambda: draft(DRAFT + 4, LOGITS), "draft_tokens", "0..3", "4..4"),
 ]
 
 

@@ -25,6 +25,7 @@ from layerzero.operations import (
     rms_norm,
     rope,
     sample,
+    sample_speculative,
     silu,
     swiglu,
     tokenize,
@@ -34,6 +35,7 @@ from layerzero.semantics.context import read_context
 
 X = torch.ones(2, 3, 4, 8)
 ROWS = torch.ones(3, 8)
+TOKENS = torch.zeros(2, 2, dtype=torch.int64)
 TABLE = torch.zeros(2, 2, dtype=torch.int32)
 RANKS = str(Path(__file__).with_name("one.tiktoken"))
 WORDS = torch.zeros(8, 8, dtype=torch.int32)
@@ -132,6 +134,16 @@ CALLS: list[Entry] = [
     ),
     ("sample_topp", "sample", sample.read_topp, sample.TOPP_PARAMETERS, [sample.read_topp(ROWS, p=0.5)]),
     ("sample_greedy", "sample", sample.read_greedy, sample.GREEDY_PARAMETERS, [sample.read_greedy(ROWS)]),
+    (
+        "sample_speculative",
+        "sample_speculative",
+        sample_speculative.read,
+        sample_speculative.PARAMETERS,
+        [
+            sample_speculative.read(TOKENS, X[..., 0, :]),
+            sample_speculative.read(TOKENS, X[..., 0, :], X[:, :2, 0], (-1, -1), 0.5, torch.Generator()),
+        ],
+    ),
     ("tokenize", "tokenize", tokenize.read, tokenize.PARAMETERS, [tokenize.read("a", RANKS, special=True)]),
     ("detokenize", "detokenize", detokenize.read, detokenize.PARAMETERS, [detokenize.read([0], RANKS)]),
 ]

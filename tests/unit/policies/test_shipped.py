@@ -24,6 +24,7 @@ from layerzero.operations import (
     paged_attention,
     rms_norm,
     rope,
+    sample_speculative,
     silu,
     swiglu,
 )
@@ -59,6 +60,12 @@ PARAMETER = {
     "linear": {"bias": "bias"},
     "tokenize": {"special": "special"},
     "sample": {"topk": "k", "topp": "p", "temperature": "temperature", "generator": "generator"},
+    "sample_speculative": {
+        "draft_logits": "draft_logits",
+        "tree": "parents",
+        "temperature": "temperature",
+        "generator": "generator",
+    },
 }
 
 LLAMA: dict[str, object] = {"dtype": "bf16", "q_heads": 32, "kv_heads": 8, "head_dim": 128, "batch": 1}
@@ -76,6 +83,7 @@ MINIMAL: dict[str, dict[str, object]] = {
     "gelu": {"dtype": "bf16"},
     "silu": {"dtype": "bf16"},
     "sample": {"dtype": "fp32", "method": "greedy"},
+    "sample_speculative": {"dtype": "fp32", "draft_tokens": 4},
     "linear": {"dtype": "bf16", "in_features": 64, "out_features": 64},
     "tokenize": {"tokenizer_id": "gpt2"},
     "detokenize": {"tokenizer_id": "gpt2"},
@@ -151,6 +159,7 @@ READERS = {
     "gelu": gelu.read,
     "silu": silu.read,
     "linear": linear.read,
+    "sample_speculative": sample_speculative.read,
 }
 
 
