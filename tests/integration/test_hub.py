@@ -114,7 +114,7 @@ def test_a_kernel_that_was_downloaded_once_is_found_in_the_cache(tmp_path: Path,
         (lambda folder: hub.load("acme/activation"), ArgumentError, "`version` or a `revision`"),
         (lambda folder: hub.load(folder, version=1), ArgumentError, "not of a folder"),
         (lambda folder: hub.register(folder, "silu", CATALOG), ArgumentError, "wanted a function"),
-        (lambda folder: hub.register(folder, silu, "kernel"), PolicyError, "error"),
+        (lambda folder: hub.register(folder, silu, "kernel"), PolicyError, "declares one kernel"),
     ],
 )
 def test_bad_input(repository: Path, call: Any, error: type[Exception], message: str) -> None:
