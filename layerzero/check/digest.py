@@ -19,6 +19,7 @@ _LEFT_OUT = frozenset({"span", "tests", "texts"})
 # Lists in which order carries no meaning.
 _UNORDERED = frozenset({"rules", "requirements", "supports", "packages", "sources"})
 _PARTS: dict[type, tuple[str, ...]] = {}  # the fields of each class of a program that count
+_PLAIN: dict[type, tuple[tuple[str, str], ...]] = {}  # of those without a word of their own: before a part, its name
 _KEPT: dict[int, tuple[object, str]] = {}
 _MOST_KEPT = 4096
 
@@ -82,6 +83,9 @@ def _text(value: Any) -> str:
         return _list(map(_text, value))
     if kind is Kernel or kind is Operation or kind is Type:
         return _kept(value)
+    pieces = _PLAIN.get(kind)
+    if pieces is not None:
+        return "".join([before + _text(getattr(value, name)) if name else before for before, name in pieces])
     if kind in _PARTS:
         return _object(_texts_of(value))
     if kind is bool or value is None:
@@ -128,6 +132,8 @@ def _texts_of(value: Any) -> dict[str, str]:
     kind = type(value)
     if kind not in _PARTS:
         _PARTS[kind] = tuple(part.name for part in fields(value) if part.name not in _LEFT_OUT)
+        if kind not in (Kernel, Program, Rule):
+            _PLAIN[kind] = _pieces(kind)
     texts = {"is": _quoted(kind.__name__)}
     unordered = isinstance(value, Kernel | Program)
     for name in _PARTS[kind]:
@@ -139,3 +145,16 @@ def _texts_of(value: Any) -> dict[str, str]:
     if isinstance(value, Rule) and not value.named:
         texts["name"] = '""'  # file:line
     return texts
+
+
+def _pieces(kind: type) -> tuple[tuple[str, str], ...]:
+    """What `_object` puts before each part of a class whose parts are all as they are, and the part's name."""
+    pieces, before = [], "{"
+    for name in sorted(("is", *_PARTS[kind])):
+        before += f"{_quoted(name)}:"
+        if name == "is":
+            before += f"{_quoted(kind.__name__)},"
+        else:
+            pieces.append((before, name))
+            before = ","
+    return (*pieces, (f"{before.removesuffix(',')}}}", ""))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from layerzero.check.expressions import Value
 from layerzero.check.program import Operation, Program
+from layerzero.compiler.collecting import no_collecting
 from layerzero.compiler.context_fields import Fields, arrange
 from layerzero.compiler.form import FieldLoad, Form, OperationForm
 from layerzero.compiler.lower import lower
@@ -43,6 +44,17 @@ def compile_operation(
     fixed: Mapping[str, Value | None],
     operation: Operation,
     limits: tuple[int, int] = LIMITS,
+) -> OperationForm:
+    with no_collecting():
+        return _compiled(program, environment, fixed, operation, limits)
+
+
+def _compiled(
+    program: Program,
+    environment: Environment,
+    fixed: Mapping[str, Value | None],
+    operation: Operation,
+    limits: tuple[int, int],
 ) -> OperationForm:
     fields = arrange(program, fixed, operation.needs)
     lowered = lower(program, environment, fields, operation)

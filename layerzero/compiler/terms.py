@@ -338,7 +338,9 @@ class Pool:
             elif node[0] == "arm":
                 self._reads[part] = frozenset({("arm", node[1])})
             else:
-                self._reads[part] = frozenset().union(*(self._reads[below] for below in self.parts(part)))
+                found = [self._reads[below] for below in self.parts(part)]
+                most = max(found, key=len, default=frozenset[Term]())  # most often it is the only one
+                self._reads[part] = most if all(one <= most for one in found) else most.union(*found)
         return self._reads[term]
 
     def parts(self, term: Id) -> tuple[Id, ...]:

@@ -25,7 +25,10 @@ def _find() -> tuple[ModuleType | None, str]:
     try:
         found = _load(switch) if switch else importlib.import_module(NAME)
     except ModuleNotFoundError:
-        return None, "it was not built: no compiler was found when LayerZero was installed"
+        return (
+            None,
+            "it was not built: there was no compiler, or no such matcher yet; install LayerZero again",
+        )
     except ImportError as error:
         return None, str(error)
     if getattr(found, "INTERFACE", 1) != INTERFACE:

@@ -8,12 +8,10 @@ programs without findings are kept; the program itself is checked from its texts
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
@@ -26,6 +24,7 @@ from layerzero.check.expressions import Value
 from layerzero.check.loader import files_of, installed_catalogs, shipped_files, shipped_name
 from layerzero.check.program import Layer, Program, Text
 from layerzero.check.stored import program_data, program_from_data
+from layerzero.compiler.collecting import no_collecting
 from layerzero.compiler.compile import compile_operation
 from layerzero.compiler.form import Form, OperationForm
 from layerzero.runtime.building import InProcess, Loaded, Material, adopt, content_digest
@@ -263,15 +262,3 @@ def _unless_damaged(read: Callable[[], T | None]) -> T | None:
         return read()
     except _DAMAGED:
         return None
-
-
-@contextmanager
-def no_collecting() -> Iterator[None]:
-    """Thousands of new objects and no garbage: collecting in between only costs time."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
