@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from layerzero.runtime.watcher import Watcher
 from layerzero.runtime.worker import shared_worker
 
 log = logging.getLogger("layerzero")
+
+_OPEN: set[Ranks] = set()  # of this process; those that `lz.join_ranks` made
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class Ranks:
         if not self._board.leads and self._thread is None:
             self._thread = threading.Thread(target=self._swapping.follow, name="layerzero-ranks", daemon=True)
             self._thread.start()
+        if self._board.leads:
+            self._engine.on_new_day = self._new_day
         if self._board.leads and watch and path is not None:
             self._watcher = Watcher(self._engine, Material(path=path), replace_policy=self._replace_policy)
             self._engine.watching = self._watcher.status
@@ -138,7 +142,7 @@ class Ranks:
             raise ArgumentError(f"rank {self._board.ranks[0]} leads this group: swaps begin there")
         if not self._agreed:
             raise ArgumentError("a swap wants a policy that all ranks have agreed on: call `configure` on every rank")
-        return self._swapping.lead(self._engine.prepare(_material(policy)))
+        return self._swapping.lead(self._engine.prepare(_material(policy), self._engine.today()))
 
     def status(self) -> RanksStatus:
         """Where this rank stands."""
@@ -153,6 +157,9 @@ class Ranks:
         self._swapping.closed.set()
         self._stop_watching()
         set_place({})
+        self._engine.on_new_day = None
+        self._engine.change(lambda inputs: replace(inputs, day=None))
+        _OPEN.discard(self)
         try:
             self._board.leave()
         except RanksError as error:
@@ -167,7 +174,7 @@ class Ranks:
         before, self._engine.builder = self._engine.builder, shared_worker()  # swaps compile beside the loop
         try:
             try:
-                candidate = self._engine.prepare(_material(policy))
+                candidate = self._engine.prepare(_material(policy), self._engine.today())
                 report = self._report(candidate)
             except (LayerZeroError, OSError) as error:
                 cause, report = error, {"error": str(error)}
@@ -207,12 +214,23 @@ class Ranks:
 
     def _replace_policy(self, material: Material, accept: Callable[[Loaded], bool]) -> Policy | None:
         """What the watcher does with another version of its files, in place of a swap on this rank alone."""
-        candidate = self._engine.prepare(material)
+        candidate = self._engine.prepare(material, self._engine.today())
         if not accept(candidate.inputs.loaded):
             return None
         if candidate.snapshot.identity.digest != self._engine.current().identity.digest:
             self._swapping.lead(candidate)
         return candidate.policy
+
+    def _new_day(self) -> None:
+        """A rule ends at midnight by the leader's clock, on all ranks at one step."""
+
+        def swap() -> None:
+            try:
+                self._swapping.lead(self._engine.on_day(self._engine.today()))
+            except RanksError as error:
+                log.error("the ranks stay on the day before, and try again within a minute: %s", error)
+
+        threading.Thread(target=swap, name="layerzero-ranks-day", daemon=True).start()
 
     def _stop_watching(self) -> None:
         watcher, self._watcher = self._watcher, None
@@ -234,6 +252,8 @@ def join(
 
     if not getattr(dist, "is_initialized", bool)():
         raise ArgumentError("torch.distributed is not initialised: call `init_process_group` before `join_ranks`")
+    if _OPEN:
+        raise ArgumentError("this process has joined ranks already: it serves by one policy, so close that first")
     check_number("timeout", timeout, "seconds, from 0.1 to an hour", 0.1, 3600)
     place: dict[str, Value] = {name: size for name, size in sizes.items() if size is not None}
     for name, size in place.items():
@@ -245,7 +265,9 @@ def join(
     board = Board(own.get_group_store(), dist.get_rank(), dist.get_process_group_ranks(own))
     set_place(place)
     engine.refresh()
-    return Ranks(engine, live, warmth, board, place, timeout)
+    ranks = Ranks(engine, live, warmth, board, place, timeout)
+    _OPEN.add(ranks)
+    return ranks
 
 
 def _material(policy: str | Path | Policy | None) -> Material:

@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import date
 
 from layerzero.check.program import Layer, Text
 from layerzero.distributed.agreement import Agreement, Outcome
@@ -95,7 +96,7 @@ class Swapping:
         with self.leading:
             number = self.number + 1
             key, swap = f"swap/{number}", Swap(number, candidate)
-            self._board.post(f"{key}/proposal", material_data(sent(candidate)))
+            self._board.post(f"{key}/proposal", proposal_of(candidate))
             self._agreement.say(key, self._report(candidate))
             reason, at = self._agreement.objection(key, "policy"), 0
             if not reason:
@@ -147,10 +148,14 @@ class Swapping:
     def _take_part(self, number: int, proposal: Json) -> None:
         key, swap, attempt = f"swap/{number}", None, 0
         try:
-            swap = Swap(number, self._engine.prepare(material_from(proposal, os.getcwd())))
+            material = material_from(proposal["material"], os.getcwd())
+            swap = Swap(number, self._engine.prepare(material, date.fromordinal(proposal["day"])))
             report = self._report(swap.candidate)
         except (LayerZeroError, OSError) as error:
             report = {"error": str(error)}
+        except Exception as error:
+            log.exception("preparing a policy")
+            report = {"error": f"{type(error).__name__}: {error}"}  # the other ranks wait to hear of it
         self._agreement.say(key, report)
 
         def promise() -> bool:
@@ -181,10 +186,13 @@ class Swapping:
             swap.settle(outcome)
 
 
-def sent(candidate: Candidate) -> Material:
-    """What other ranks are to read: the policy's own texts. Words, facts and rules of calls are their own."""
-    loaded = candidate.inputs.loaded
-    return kept(Material().of_policy(loaded.material), loaded.all_texts)
+def proposal_of(candidate: Candidate) -> Json:
+    """What other ranks are to prepare: the policy's own texts, on the leader's day. Words, facts and rules of calls are
+    their own."""
+    loaded, day = candidate.inputs.loaded, candidate.inputs.day
+    assert day is not None
+    material = kept(Material().of_policy(loaded.material), loaded.all_texts)
+    return {"material": material_data(material), "day": day.toordinal()}
 
 
 def kept(material: Material, texts: Sequence[Text]) -> Material:

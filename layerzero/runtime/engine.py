@@ -51,12 +51,14 @@ class Machine(Protocol):
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that the snapshot in force was made of."""
+    """All that the snapshot in force was made of. `day` is the day on which `until` is judged, where that is not to be
+    this machine's own: one that several processes have agreed on."""
 
     loaded: Loaded
     open_breakers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     stopped_arms: frozenset[tuple[str, str]] = frozenset()
     stop_reasons: Mapping[tuple[str, str], str] = field(default_factory=lambda: MappingProxyType({}))
+    day: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ class Engine:
         self._pins: dict[object, Snapshot] = {}  # each change and each copy of it is one step for all threads
         self.listeners: list[Callable[[Snapshot], None]] = []  # told of each snapshot put in force
         self.failure_listeners: list[Callable[[Failure], None]] = []  # told of each distinct failure to load a policy
+        self.on_new_day: Callable[[], None] | None = None  # told, about every minute, where `Inputs.day` is over
         self.watching: Callable[[], WatchStatus] | None = None  # how the files of the policy are watched
 
     # ------------------------------------------------------------ reading
@@ -290,8 +293,16 @@ class Engine:
                 return candidate.policy
         raise AssertionError("unreachable: nothing comes between a holder of the lock and its change")
 
-    def prepare(self, material: Material) -> Candidate:
+    def today(self) -> date:
+        """The day by this machine's clock, UTC."""
+        return self._clock().date()
+
+    def prepare(self, material: Material, day: date | None = None) -> Candidate:
         """Read and compile a policy beside the one in force, with the run-time rules and kernels in force.
+
+        Args:
+            material: The policy.
+            day: See Inputs; None leaves it as it is.
 
         Raises:
             FileNotFoundError: There is no such file or folder.
@@ -301,7 +312,13 @@ class Engine:
             inputs, before = self._started(), self._current
         assert before is not None
         loaded = self.builder.load(inputs.loaded.material.of_policy(material))
-        return self._candidate(replace(inputs, loaded=loaded), before)
+        return self._candidate(replace(inputs, loaded=loaded, day=day or inputs.day), before)
+
+    def on_day(self, day: date) -> Candidate:
+        """The policy in force, prepared for another day."""
+        with self._writing:
+            inputs, before = self._started(), self._current
+        return self._candidate(replace(inputs, day=day), before)
 
     def renew(self, candidate: Candidate) -> Candidate:
         """The same policy, prepared for what is in force now; the candidate itself where nothing has changed."""
@@ -313,7 +330,7 @@ class Engine:
         material = inputs.loaded.material.of_policy(loaded.material)
         if material != loaded.material:  # as it was read then: the files may be others by now
             loaded = self.builder.revise(loaded, material)
-        return self._candidate(replace(inputs, loaded=loaded), before)
+        return self._candidate(replace(inputs, loaded=loaded, day=candidate.inputs.day), before)
 
     def commit(self, candidate: Candidate) -> Inputs | None:
         """Put a prepared policy in force at once, waiting for no writer and no compiler.
@@ -471,7 +488,7 @@ class Engine:
 
     def _build(self, inputs: Inputs, epoch: int) -> Snapshot:
         loaded = inputs.loaded
-        environment = self._machine.environment(loaded.vocabulary, self._clock().date())
+        environment = self._machine.environment(loaded.vocabulary, inputs.day or self.today())
         environment = replace(environment, open_breakers=inputs.open_breakers, stopped_arms=inputs.stopped_arms)
         environment = replace(environment, stop_reasons=inputs.stop_reasons)
         known = loaded.vocabulary.types
@@ -479,7 +496,7 @@ class Engine:
         forms = self.builder.compile(loaded, environment, devices)
         return Snapshot(loaded.vocabulary, environment, loaded.program, forms, epoch, loaded.texts)
 
-    def _wake_at_expiry(self, snapshot: Snapshot) -> None:
+    def _wake_at_expiry(self, snapshot: Snapshot, soonest: timedelta = timedelta(0)) -> None:
         """Publish a new epoch at 00:00 UTC of the next `until`, so that deciding never reads a clock."""
         if self._timer is not None:
             self._timer.cancel()
@@ -491,17 +508,22 @@ class Engine:
         wait = datetime.combine(coming[0], time(), UTC) - self._clock() if coming else _LONGEST_WAIT
         # A clock that is set, forward or back, and a machine that slept are noticed within a minute; back too, so that
         # a quarantine which ended by a wrong clock is in force again when the clock is right.
-        self._timer = threading.Timer(min(max(wait, timedelta(0)), _LONGEST_WAIT).total_seconds() + 0.01, self._wake)
+        self._timer = threading.Timer(min(max(wait, soonest), _LONGEST_WAIT).total_seconds() + 0.01, self._wake)
         self._timer.daemon = True
         self._timer.start()
 
     def _wake(self) -> None:
         with self._writing:
-            snapshot = self._current
-            if snapshot is not None and self._clock().date() != snapshot.environment.today:
+            snapshot, inputs = self._current, self._inputs
+            if snapshot is None or inputs is None:
+                return
+            over = self.today() != snapshot.environment.today
+            if over and inputs.day is None:
                 self.refresh()
-            elif snapshot is not None:
-                self._wake_at_expiry(snapshot)
+            else:
+                self._wake_at_expiry(snapshot, _LONGEST_WAIT if over else timedelta(0))
+        if over and inputs.day is not None and self.on_new_day is not None:
+            self.on_new_day()
 
 
 def _material(policy: str | Path | Material | None) -> Material:

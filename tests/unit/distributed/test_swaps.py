@@ -6,15 +6,17 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from layerzero.backends.machine import ThisMachine
+from layerzero.check.expressions import Value
+from layerzero.check.program import Scope
 from layerzero.dispatch.call import Dispatcher
 from layerzero.dispatch.plan import Plan, PlannedCall
 from layerzero.dispatch.warmup import Warmth
@@ -22,13 +24,15 @@ from layerzero.distributed import Ranks
 from layerzero.distributed.agreement import Agreement, Outcome
 from layerzero.distributed.board import Board
 from layerzero.distributed.steps import Swap
-from layerzero.distributed.swapping import PATIENCE, sent
+from layerzero.distributed.swapping import PATIENCE, proposal_of
 from layerzero.errors import ArgumentError, PolicyError, RanksError
 from layerzero.runtime.breakers import Breakers
+from layerzero.runtime.cached import Cached
 from layerzero.runtime.engine import Engine
 from layerzero.runtime.live import Live
 from layerzero.runtime.policy import Policy
-from layerzero.runtime.worker_data import material_data
+from layerzero.runtime.vocabulary import Vocabulary
+from layerzero.semantics.environment import Environment
 from layerzero.syntax.source import Source
 
 dist = pytest.importorskip("torch.distributed")
@@ -48,14 +52,27 @@ def policy(name: str, rules: str = "") -> Policy:
     return Policy.from_text(f'policy "{name}" standalone\n{rules}', name=f"{name}.lzp", catalogs=[catalog])
 
 
+NOON = datetime(2026, 12, 31, 12, tzinfo=UTC)
+
+
+class Bare:
+    """A machine with nothing installed, where no package has to be tried."""
+
+    def environment(self, vocabulary: Vocabulary, today: date) -> Environment:
+        return Environment(today=today)
+
+    def devices(self) -> Sequence[Mapping[str, Value]]:
+        return [{"device": "cpu"}]
+
+
 class Rank:
     """A rank with an engine of its own."""
 
     def __init__(self, store: Any, rank: int, size: int, timeout: float) -> None:
-        self.machine = ThisMachine(lambda: [{"device": "cpu"}])
-        self.machine.registered |= {name: lambda size: size for name in ("fast.one", "spare.one")}
-        self.engine = Engine(self.machine)
-        self.warmth = Warmth(Dispatcher(self.engine, self.machine, Breakers(self.engine)))
+        self.now = NOON
+        self.engine = Engine(Bare(), lambda: self.now, Cached())
+        self.engine.status()  # the shipped policy, as in a process that joins
+        self.warmth = Warmth(Dispatcher(self.engine, ThisMachine(list), Breakers(self.engine)))
         self.board = Board(store, rank, range(size))
         self.ranks = Ranks(self.engine, Live(self.engine), self.warmth, self.board, {"rank": rank}, timeout)
 
@@ -144,28 +161,31 @@ def test_two_swaps_may_wait_for_their_steps(group: Group) -> None:
         assert one.engine.current().epoch == ranks[0].engine.current().epoch
 
 
-def test_a_rank_that_refuses_a_policy_keeps_it_from_all(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [PolicyError("no room is left here"), RuntimeError("no room is left here")])
+def test_a_rank_that_refuses_a_policy_keeps_it_from_all(
+    error: Exception, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ranks = group()
 
-    def prepare(material: object) -> Any:
-        raise PolicyError("no memory is left here")
+    def prepare(material: object, day: object) -> Any:
+        raise error
 
     monkeypatch.setattr(ranks[1].engine, "prepare", prepare)
-    with pytest.raises(RanksError, match="rank 1: no memory is left here"):
+    with pytest.raises(RanksError, match="rank 1: .*no room is left here"):
         ranks[0].ranks.swap(policy("second"))
     for one in ranks:
         for _ in range(5):
             one.ranks.step()
         assert one.policy == "first"
-    assert "no memory" in (ranks[0].ranks.status().failure or "")
+    assert "no room" in (ranks[0].ranks.status().failure or "")
 
 
 def test_a_rank_that_was_promised_and_hears_nothing_ends_the_swap_for_all(group: Group) -> None:
     ranks = group(size=3, timeout=30.0)
     leader = Agreement(ranks[0].board, 30.0)
     # The leader gets as far as the promise, and dies.
-    candidate = ranks[0].engine.prepare(policy("second").origin)  # type: ignore[arg-type]
-    leader.board.post("swap/1/proposal", material_data(sent(candidate)))
+    candidate = ranks[0].engine.prepare(policy("second").origin, ranks[0].engine.today())  # type: ignore[arg-type]
+    leader.board.post("swap/1/proposal", proposal_of(candidate))
     leader.board.post("swap/1/step/0", {"at": 2})
     for rank in (1, 2):
         while leader.board.read(f"swap/1/vote/0/{rank}") is None:
@@ -266,6 +286,26 @@ def test_a_configure_between_two_steps_overrides_a_swap_that_waits(group: Group)
         for _ in range(at + 2):
             one.ranks.step()
         assert one.policy == "third"
+
+
+def test_a_rule_ends_on_all_ranks_at_one_step_by_the_leaders_clock(group: Group) -> None:
+    ranks = group(agreed=False)
+    together(ranks, lambda one: one.ranks.configure(policy("first", "deny fast.one until 2027-01-01")))
+    for one in reversed(ranks):  # midnight comes first to those that do not lead
+        one.now = NOON + timedelta(hours=13)
+        one.engine._wake()
+        if one is ranks[1]:
+            assert kernel(one) == "spare.one"
+    until = time.monotonic() + 20
+    while ranks[0].ranks.status().swaps == 0 and time.monotonic() < until:
+        time.sleep(0.01)
+    seen = [[(one.ranks.step(), kernel(one)) for _ in range(4)] for one in ranks]
+    assert seen[0] == seen[1]
+    assert [name for _, name in seen[0]] == ["spare.one", "fast.one", "fast.one", "fast.one"]
+
+
+def kernel(one: Rank) -> str | None:
+    return one.engine.current().decide(Scope("work"), {"size": 1, "device": "cpu"}).kernel
 
 
 def test_joining_wants_torch_distributed_to_be_initialised() -> None:
