@@ -15,8 +15,10 @@ function modes do, and not inside the kernels themselves.
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from layerzero import api as lz
@@ -35,6 +37,8 @@ except ImportError as error:
     ) from error
 
 log = logging.getLogger("layerzero")
+
+_KERNELS = "layerzero.backends."
 
 
 class _LeftError(Exception):
@@ -70,7 +74,7 @@ class Intercept(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         twin = _TWINS.get(func)
-        if twin is None:
+        if twin is None or (not torch.compiler.is_compiling() and _in_a_kernel()):
             return func(*args, **kwargs)
         operation, call = twin
         # A graph must not depend on how much was counted before: it counts what is in it, when it is traced.
@@ -90,6 +94,16 @@ class Intercept(TorchFunctionMode):
         if (name, reason) not in self.left:
             log.warning("`%s` is left to torch: %s", name, reason)
         self.left[name, reason] += 1
+
+
+def _in_a_kernel() -> bool:
+    """Whether a kernel of LayerZero makes the call: a call of `lz.*` that was decided is not decided again."""
+    frame: FrameType | None = sys._getframe(2)  # what called torch, or the function of torch that asked
+    for _ in range(4):
+        if frame is None or frame.f_globals.get("__name__", "").startswith(_KERNELS):
+            return frame is not None
+        frame = frame.f_back
+    return False
 
 
 def _counting(seen: Intercept) -> Callable[..., None]:

@@ -238,12 +238,13 @@ def apply(model: PreTrainedModel, paged: bool = False) -> Applied:
     name = _SDPA if paged else NAME
     model.set_attn_implementation(name)
     for path, module in model.named_modules():
+        foreign = "forward" in vars(module)  # what somebody else put there would not come back
         found = modules.replacement(module, model)
         if isinstance(found, modules.Left):
             applied.left[path] = found.reason
         elif found is not None:
             applied._patch(module, found.forward, found.kind)
-        forward = modules.with_interface(module, _SDPA, paged_attention) if paged else None
+        forward = modules.with_interface(module, _SDPA, paged_attention) if paged and not foreign else None
         if forward is not None:
             applied._patch(module, forward, "attention")
     if not paged and model.config._attn_implementation == NAME:

@@ -246,6 +246,16 @@ def test_a_block_inside_of_a_graph_holds_for_the_block() -> None:
     assert [graphs.targets().count(name) for name in ("_decided", "function silu")] == [1, 1]
 
 
+def test_what_a_call_of_layerzero_decided_is_not_decided_again_in_its_kernel() -> None:
+    x = torch.randn(2, 8)
+    with lz.intercept() as seen, lz.trace() as calls:
+        lz.silu(x)
+        lz.rms_norm(x)
+        lz.layer_norm(x)
+    assert [call.operation for call in calls] == ["silu", "rms_norm", "layer_norm"]
+    assert not seen.served
+
+
 def test_outside_of_the_block_nothing_is_taken_over() -> None:
     with lz.intercept() as seen:
         pass
