@@ -42,11 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--catalog", action="append", default=[], metavar="PATH", help="a catalog for the playground")
     group = parser.add_argument_group("where it listens")
     group.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: this machine alone)")
-    group.add_argument("--port", type=int, default=PORT, help=f"0 takes a free one (default: {PORT})")
+    group.add_argument("--port", type=_port, default=PORT, help=f"0 takes a free one (default: {PORT})")
     group.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="a name it is reached by")
     group.add_argument("--token-file", type=Path, metavar="FILE", help="a token that every request has to bring")
     parser.add_argument("--for", dest="limit", type=budget, metavar="TIME", help="end by itself after this time")
     parser.add_argument("--json", action="store_true", help="print what the first page would show, and end")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"wanted a port, 0 to 65535, got `{text}`")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -117,8 +123,8 @@ def _is_loopback(host: str) -> bool:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (OSError, OverflowError) as error:
-        raise ArgumentError(f"--host {host} --port {port}: {error}") from error
+    except OSError as error:
+        raise ArgumentError(f"--host {host}: {error.strerror}") from error
     listening = socket.socket(family, kind)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -3,9 +3,11 @@
     tail       a log that grows and turns over -> its new records, a bounded piece at a time
     tally      records -> counts by group and time, the last decisions, the epochs of each source; all bounded
     metrics    a metrics endpoint -> the numbers of another process
-    board      one thread that reads all sources; what the pages ask for, as plain data
+    board      threads that read all sources; what the pages ask for, as plain data
+    attention  what wants to be looked at
     desk       a child process under limits; `answering` is what it does: proofs, swaps, the playground
-    web        the HTTP side: who may ask, and what a page may load
+    guard      who may ask, and what a page may load
+    web        the HTTP side
     pages/     HTML, CSS and ES modules, served as they are
 
 A record becomes three things and is then forgotten: a number added to its group (source, operation, kernel, arms) in

@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from layerzero.dashboard.attention import look, looks_of_calls, looks_of_endpoint, looks_of_report
 from layerzero.dashboard.metrics import Scrape, ScrapeError, scrape
 from layerzero.dashboard.tail import Tail
-from layerzero.dashboard.tally import SPANS, Asked, Count, Epoch, Group, Kept, Tally
+from layerzero.dashboard.tally import SPANS, Asked, Epoch, Group, Kept, Tally
 from layerzero.errors import LayerZeroError
 from layerzero.experiments.sharing import read_report, running
 from layerzero.runtime.export import ExportError, SnapshotStore
@@ -31,7 +32,6 @@ ASK = 5.0  # at counts, folders and metrics endpoints
 MOST_LOGS = 64
 MOST_COUNT_BYTES = 32 * 1024**2
 MOST_SHOWN = 200  # records of one answer
-RECENT = 1800.0  # seconds: what is older does not want to be looked at
 _SUFFIXES = (".jsonl", ".ndjson", ".parquet")
 
 Json = dict[str, Any]
@@ -147,7 +147,10 @@ class Board:
     def _list(self) -> None:
         """The logs that the paths stand for; a folder is looked at anew, as processes come and go."""
         for path in self._paths:
-            inside = sorted(one for one in path.iterdir() if one.suffix in _SUFFIXES) if path.is_dir() else [path]
+            try:
+                inside = sorted(one for one in path.iterdir() if one.suffix in _SUFFIXES) if path.is_dir() else [path]
+            except OSError:  # which reading it will tell
+                inside = [path]
             for file in inside:
                 if file not in self._logs and len(self._logs) < MOST_LOGS:
                     with self._lock:
@@ -224,7 +227,12 @@ class Board:
         experiments = self.experiments()["processes"]
         with self._lock:
             sources = [*map(self._log_json, self._logs.values()), *map(_endpoint_json, self._endpoints)]
-            attention = [*self._attention(), *_of_experiments(experiments)]
+            attention = [
+                *(item for one in self._logs.values() for item in self._looks(one)),
+                *(item for one in self._endpoints for item in looks_of_endpoint(one.address, one.problem, one.found)),
+                *looks_of_calls(self._tally.totals),
+                *(item for one in experiments for item in one["attention"]),
+            ]
             return {
                 "version": self.version,
                 "time": time.time(),
@@ -304,15 +312,18 @@ class Board:
             files = [*self._experiments, *running()]
         except OSError as error:
             files = list(self._experiments)
-            found.append({"file": "", "problem": str(error)})
+            found.append(_no_report("", str(error)))
         for file in dict.fromkeys(files):
             try:
                 report = read_report(file)
                 age = max(time.time() - file.stat().st_mtime, 0.0)
                 stale = age > 5 * float(report["every"]) + 5
-                found.append({"file": str(file), "age": age, "stale": stale, "report": report})
-            except (OSError, LayerZeroError, KeyError, TypeError, ValueError) as error:
-                found.append({"file": str(file), "problem": str(error)})
+                looks = list(looks_of_report(str(file), report))
+                found.append({"file": str(file), "age": age, "stale": stale, "report": report, "attention": looks})
+            except (OSError, LayerZeroError) as error:
+                found.append(_no_report(str(file), str(error)))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                found.append(_no_report(str(file), f"`{file}` is not a report on experiments: {error!r}"))
         return {"version": self.version, "processes": found}
 
     # ------------------------------------------------------------ parts; the lock is held
@@ -345,6 +356,20 @@ class Board:
             "in_force": [] if newest is None else [{**newest.policy, "epoch": newest.number}],
         }
 
+    def _looks(self, one: Log) -> Iterator[Json]:
+        """What wants to be looked at in a log and in the snapshot that it saw last."""
+        environment = self._in_force(one.name)
+        for kernel, why in environment.get("open_breakers", {}).items():
+            yield look("bad", f"the breaker of {kernel} is open: {why}", "breakers", one.name)
+        for arm in environment.get("stopped_arms", ()):
+            yield look("bad", f"a guard has stopped arm {arm}", "experiments", one.name)
+        if one.problem:
+            yield look("bad", one.problem, "now", one.name)
+        elif not one.tail.path.exists():
+            yield look("warn", "the log is not there yet", "now", one.name)
+        if one.unreadable:
+            yield look("warn", f"{one.unreadable} records could not be read", "now", one.name)
+
     def _in_force(self, source: str) -> Json:
         epochs = self._tally.epochs.get(source)
         return (epochs and self._environments.get((source, _newest(epochs.values()).snapshot))) or {}
@@ -376,33 +401,9 @@ class Board:
                 yield {"kernel": kernel, "state": state, "why": why, "epoch": epoch.number, "time": epoch.first}
             before = after
 
-    def _attention(self) -> Iterator[Json]:
-        for one in self._logs.values():
-            environment = self._in_force(one.name)
-            for kernel, why in environment.get("open_breakers", {}).items():
-                yield _look("bad", f"the breaker of {kernel} is open: {why}", "breakers", one.name)
-            for arm in environment.get("stopped_arms", ()):
-                yield _look("bad", f"a guard has stopped arm {arm}", "experiments", one.name)
-            if one.problem:
-                yield _look("bad", one.problem, "now", one.name)
-            elif not one.tail.path.exists():
-                yield _look("warn", "the log is not there yet", "now", one.name)
-            if one.unreadable:
-                yield _look("warn", f"{one.unreadable} records could not be read", "now", one.name)
-        for each in self._endpoints:
-            if each.problem:
-                yield _look("bad", each.problem, "now", each.address)
-            elif each.found is not None:
-                yield from _of_scrape(each.address, each.found)
-        yield from _of_calls(self._tally.totals)
-
 
 def _newest(epochs: Iterable[Epoch]) -> Epoch:
     return max(epochs, key=lambda epoch: epoch.last)
-
-
-def _look(severity: str, text: str, page: str, source: str) -> Json:
-    return {"severity": severity, "text": text, "page": page, "source": source}
 
 
 def _endpoint_json(one: Endpoint) -> Json:
@@ -416,58 +417,8 @@ def _endpoint_json(one: Endpoint) -> Json:
     }
 
 
-def _of_scrape(source: str, found: Scrape) -> Iterator[Json]:
-    for one in found.breakers():
-        if one["state"] != "closed":
-            where = f" on {one['device']}" if one.get("device") else ""
-            yield _look("bad", f"the breaker of {one.get('kernel')}{where} is {one['state']}", "breakers", source)
-    for name, severity, text in (
-        ("load_failures_total", "warn", "versions of the policy could not be loaded or published"),
-        ("log_dropped_records_total", "warn", "records of decision logs were lost"),
-    ):
-        if number := found.total(name):
-            yield _look(severity, f"{number:.0f} {text}", "now", source)
-    for labels, value in found.of("arm_stopped"):
-        if value:
-            arm = f"{labels.get('experiment')}.{labels.get('arm')}"
-            yield _look("bad", f"a guard has stopped arm {arm}", "experiments", source)
-
-
-def _of_calls(totals: Mapping[Group, Count]) -> Iterator[Json]:
-    """Calls without a kernel, failed and degraded, of groups that were seen lately; arms are added up."""
-    newest = max((count.last for count in totals.values()), default=0.0)
-    found: Counter[tuple[str, str, str, str]] = Counter()
-    for group, count in totals.items():
-        if count.last >= newest - RECENT:
-            key = group.source, group.operation, group.kernel
-            if not group.kernel:
-                found["none", *key] += round(count.calls)
-            else:
-                found["raised", *key] += round(count.raised)
-                found["degraded", *key] += round(count.degraded)
-    for (kind, source, operation, kernel), number in found.items():
-        calls = f"{number} call{'s' if number != 1 else ''} of {operation}"
-        if number and kind == "none":
-            yield _look("bad", f"{calls} without a kernel", "decisions", source)
-        elif number and kind == "raised":
-            yield _look("bad", f"{calls} with an error of {kernel}", "decisions", source)
-        elif number:
-            yield _look("warn", f"{calls} degraded, by {kernel}", "decisions", source)
-
-
-def _of_experiments(processes: Sequence[Json]) -> Iterator[Json]:
-    for one in processes:
-        if "problem" in one:
-            yield _look("warn", one["problem"], "experiments", one["file"])
-            continue
-        for each in one["report"].get("experiments", ()):
-            if each["sample_ratio_mismatch"]:
-                text = f"the arms of {each['experiment']} are not cut as written"
-                yield _look("bad", text, "experiments", one["file"])
-            for arm in each["arms"]:
-                if arm["stopped"]:
-                    text = f"arm {each['experiment']}.{arm['arm']} is stopped by {arm['stopped']}"
-                    yield _look("bad", text, "experiments", one["file"])
+def _no_report(file: str, why: str) -> Json:
+    return {"file": file, "problem": why, "attention": [look("warn", why, "experiments", file)]}
 
 
 def _kept_json(kept: Kept) -> Json:

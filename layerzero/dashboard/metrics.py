@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from layerzero.errors import ArgumentError, LayerZeroError, MissingDependencyErr
 MOST_BYTES = 8 * 1024**2
 TIMEOUT = 3.0  # seconds
 _PREFIX = "layerzero_"
+_NAME = re.compile(r"[A-Za-z_:]")
 _STATES = {0.0: "closed", 1.0: "half open", 2.0: "open"}
 
 Labels = Mapping[str, str]
@@ -94,11 +96,15 @@ def parse(text: str) -> Scrape:
     """
     from prometheus_client.parser import text_string_to_metric_families
 
+    if text.lstrip()[:1] not in ("", "#") and not _NAME.match(text.lstrip()):
+        raise ScrapeError("not metrics")
+    # Buckets are most of the text, and other programs' numbers may be more: neither is worth the parsing.
+    own = (line for line in text.splitlines() if _PREFIX in line and "_bucket{" not in line)
     found: dict[str, list[tuple[Labels, float]]] = {}
     try:
-        for family in text_string_to_metric_families(text):
+        for family in text_string_to_metric_families("\n".join(own)):
             for sample in family.samples:
-                if sample.name.startswith(_PREFIX) and not sample.name.endswith("_bucket"):
+                if sample.name.startswith(_PREFIX):
                     found.setdefault(sample.name.removeprefix(_PREFIX), []).append((sample.labels, sample.value))
     except (ValueError, KeyError, IndexError) as error:
         raise ScrapeError(f"not metrics: {error}") from error

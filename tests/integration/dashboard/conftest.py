@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from layerzero.experiments.report import ArmStatus, ExperimentsReport, ExperimentStatus, GuardState, Interval
 from tests.unit.runtime.log_bench import Logged
 
 DRIVER = shutil.which("chromedriver")
@@ -95,10 +97,26 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Logged, Pa
     log.close()
 
 
+def experiments() -> str:
+    """A report as a process shares it; its metric's name is the program's own, and may be anything."""
+    arms = tuple(
+        ArmStatus(
+            name, 50.0, 400, 400, 2, Interval(0.005, 0.001, 0.018), 0, 0, {"p50": Interval(ms, ms - 0.2, None)},
+            {}, 0, 0, 0, stopped, 0, (GuardState("error_rate < 1%", 0.005, 0.4, stopped is not None),),
+        )
+        for name, ms, stopped in (("control", 3.0, None), ("new", 5.0, f"error_rate < 1% {HOSTILE}"))
+    )  # fmt: skip
+    status = ExperimentStatus("trial", "tenant", 20.0, 1795608000.0, arms, 0.51, False)
+    report = ExperimentsReport("small", 3, (status,), 0)
+    return json.dumps({**report.to_dict(), "process": 4242, "every": 2.0})
+
+
 @pytest.fixture(scope="package")
 def address(bench: tuple[Logged, Path], root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    shared = tmp_path_factory.mktemp("shared") / "experiments.json"
+    shared.write_text(experiments(), encoding="utf-8")
     command = [sys.executable, "-m", "layerzero", "dashboard", str(bench[1]), "--port", "0"]
-    command += ["--measurements", str(root / "docs/benchmarks/h100-a.sqlite")]
+    command += ["--experiments", str(shared), "--measurements", str(root / "docs/benchmarks/h100-a.sqlite")]
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("run"))}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None

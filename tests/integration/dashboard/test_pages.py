@@ -75,7 +75,7 @@ def test_a_swap_shows_statements_and_the_calls_decided_otherwise(page: Page) -> 
 
 
 def test_a_hostile_name_is_text_and_nothing_else(page: Page) -> None:
-    for where in ("now", "decisions", "decisions/2", "policy", "breakers"):
+    for where in ("now", "decisions", "decisions/2", "policy", "breakers", "experiments"):
         page.open(where)
         page.find("#content h1")
         if where.startswith("decisions"):
@@ -98,6 +98,19 @@ def test_the_playground_finds_and_decides_as_one_types(page: Page) -> None:
     page.press("head_dim")  # into what is selected
     page.find("#try summary", "attention.decode ->")
     page.find("#findings-title ~ div", "No findings.")
+
+
+def test_experiments_are_shown_with_intervals_and_guards(page: Page) -> None:
+    page.open("experiments")
+    assert "2 (0.500 [0.100..1.80] %)" in page.find("tr", "control").text
+    assert "control: 3.00 ms, 2.80 to ; new: 5.00 ms" in page.find("figure:last-of-type svg").accessible_name
+    assert page.find("meter").get_attribute("value") == "0.4"
+    assert page.find(".bad", HOSTILE).is_displayed()
+    page.open("now")
+    page.find(".attention .bad", "arm trial.new is stopped by error_rate < 1%").find_element(
+        "css selector", "a"
+    ).click()
+    page.find("h1", "Experiments")
 
 
 def test_measurements_are_plotted_over_a_field_that_can_be_chosen(page: Page) -> None:

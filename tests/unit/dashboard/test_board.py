@@ -156,12 +156,24 @@ def test_a_process_is_read_over_its_metrics_endpoint() -> None:
 def test_an_endpoint_with_something_else_or_nothing_is_an_error() -> None:
     with pytest.raises(ScrapeError, match="no answer"):
         scrape("http://127.0.0.1:9/metrics")
-    with pytest.raises(ScrapeError, match="not metrics"):
-        parse("<html>\n")
+    for text in ("<html>\n", "layerzero_x{ 3\n", "layerzero_x three\n"):
+        with pytest.raises(ScrapeError, match="not metrics"):
+            parse(text)
     assert parse("other_total 3\n").samples == {}
     for address in ("file:///etc/passwd", "127.0.0.1:9464", "http://", "http://x:99999/"):
         with pytest.raises(ArgumentError, match="wanted an address"):
             check_address(address)
+
+
+def test_what_is_no_report_on_experiments_is_told(tmp_path: Path) -> None:
+    head = '{"schema": "lz.experiments/1"'
+    for number, text in enumerate(("[]", "{", f"{head}}}", f'{head}, "every": 2, "experiments": 3}}')):
+        file = tmp_path / f"{number}.json"
+        file.write_text(text, encoding="utf-8")
+    board = Board(experiments=[*sorted(tmp_path.iterdir()), tmp_path / "none.json"])
+    assert ["problem" in one for one in board.experiments()["processes"]] == [True] * 5
+    assert len(texts(board)) == 5
+    board.close()
 
 
 def test_a_log_and_an_endpoint_of_one_process_do_not_count_twice(tmp_path: Path) -> None:
