@@ -48,7 +48,7 @@ def admit(bundle: Bundle, state: RolloutState, now: datetime) -> None:
     """
     manifest = bundle.manifest
     if state.name and manifest.name != state.name:
-        raise BundleError(f"{bundle} is refused: this node follows `{state.name}`")
+        raise BundleError(f"{bundle} is refused: `{state.name}` is followed here")
     if manifest.version < state.version:
         raise BundleError(f"{bundle} is refused: version {state.version} has been in force, so this is a replay")
     if manifest.version == state.version and not bundle.is_stable:

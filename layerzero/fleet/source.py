@@ -33,7 +33,6 @@ _HOMES = {
     "etcd": "etcd",
     "etcds": "etcd",
 }
-SCHEMES = tuple(_HOMES)
 
 
 class SourceError(LayerZeroError):
@@ -138,12 +137,17 @@ def open_source(url: str) -> Source:
         ArgumentError: The address is none.
         MissingDependencyError: The package that talks to it is not installed.
     """
-    scheme = urlsplit(url).scheme
+    scheme = url.partition("://")[0]
     if scheme not in _HOMES:
-        wanted = ", ".join(f"{one}://" for one in SCHEMES)
+        wanted = ", ".join(f"{one}://" for one in _HOMES)
         raise ArgumentError(f"no source of policies: `{shown(url)}`; wanted {wanted}")
     module = import_module(f"layerzero.fleet.sources.{_HOMES[scheme]}")
-    return cast(Source, module.open_url(url))
+    try:
+        return cast(Source, module.open_url(url))
+    except ArgumentError:
+        raise
+    except ValueError as error:
+        raise ArgumentError(f"`{shown(url)}` is no address: {error}") from error
 
 
 def settled(url: str) -> str:

@@ -41,7 +41,7 @@ _MAX_ANSWER = 2 * MAX_RELEASE_BYTES
 
 def open_url(url: str) -> EtcdSource:
     parts = urlsplit(url)
-    if not parts.hostname or parts.username or parts.query:
+    if not parts.hostname or "@" in parts.netloc or parts.query:
         raise ArgumentError(f"`{shown(url)}` is no address of etcd: wanted etcd://host:2379/fleet/prod")
     scheme = "https" if parts.scheme == "etcds" else "http"
     return EtcdSource(f"{scheme}://{parts.netloc}", key_path(url), shown(url))

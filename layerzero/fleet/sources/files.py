@@ -57,13 +57,13 @@ class FileSource:
     def fetch(self, mark: str | None, wait: float) -> Fetched:
         until = time.monotonic() + wait
         while True:
+            before = self._stat()  # first, so that what changes while it is read is a change
             data = self._read()
             found = _mark(data)
             if found != mark:
                 return Fetched(data, found)
             if time.monotonic() >= until:
                 return Fetched(None, found)
-            before = self._stat()
             while self._stat() == before and time.monotonic() < until:
                 time.sleep(LOOK_EVERY)
 

@@ -118,7 +118,8 @@ def test_a_server_that_is_started_again_goes_on_where_it_was(there: Place, sourc
 @pytest.mark.parametrize(
     "url",
     "ftp://host/prod https:///prod https://host https://host/prod?x=1 redis://host/prod redis://host/0 etcd://host "
-    "etcd://user:secret@host/prod file://host/p.lzb https://user:secret@host/prod redis://host/0/a%20b".split(),
+    "etcd://user:secret@host/prod file://host/p.lzb https://user:secret@host/prod redis://host/0/a%20b "
+    "redis://u:secret@host:x/0/p http://[::1/p etcd://:secret@host/p".split(),
 )
 def test_an_address_that_is_none_is_said_without_its_password(url: str) -> None:
     with pytest.raises(ArgumentError) as refused:

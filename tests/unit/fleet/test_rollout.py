@@ -68,7 +68,7 @@ def test_a_node_remembers_what_it_must_not_go_below() -> None:
     ):
         with pytest.raises(BundleError, match=why):
             admit(opened(wrong), state, NOW)
-    with pytest.raises(BundleError, match="follows `q`"):
+    with pytest.raises(BundleError, match="`q` is followed here"):
         admit(STABLE, RolloutState("q"), NOW)
 
 
