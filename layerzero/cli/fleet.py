@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from layerzero.cli.output import counted, print_json, style
 from layerzero.cli.programs import add_json
+from layerzero.errors import ArgumentError
 
 if TYPE_CHECKING:
     from layerzero.fleet.source import Source
@@ -41,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     serve.add_argument("folder", type=Path, metavar="FOLDER", help="where releases, holds and reports are")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=int, default=8320, help="(8320)")
+    serve.add_argument("--certificate", type=Path, metavar="FILE", help="a certificate in PEM, for https")
+    serve.add_argument("--certificate-key", type=Path, metavar="FILE", help="its private key")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -120,7 +123,13 @@ def _serve(args: argparse.Namespace) -> int:
     from layerzero.fleet.server import FleetServer
     from layerzero.fleet.sources.web import TOKEN
 
-    with FleetServer(args.folder, args.host, args.port, os.environ.get(TOKEN)) as server:
-        print(f"serving {args.folder} at http://{args.host}:{server.server_port}/NAME; Ctrl-C ends it", flush=True)
+    if (args.certificate is None) != (args.certificate_key is None):
+        raise ArgumentError("--certificate and --certificate-key go together")
+    certificate = None if args.certificate is None else (args.certificate, args.certificate_key)
+    with FleetServer(args.folder, args.host, args.port, os.environ.get(TOKEN), certificate) as server:
+        print(
+            f"serving {args.folder} at {server.scheme}://{args.host}:{server.server_port}/NAME; Ctrl-C ends it",
+            flush=True,
+        )
         server.serve_forever()
     return 0

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import re
+import ssl
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +26,8 @@ from layerzero.fleet.bundle import MAX_RELEASE_BYTES
 from layerzero.fleet.source import MAX_REPORT_BYTES, ChangedError, Hold, SourceError
 from layerzero.fleet.sources.files import FileSource
 from layerzero.fleet.sources.web import LOOPBACK
+
+log = logging.getLogger("layerzero")
 
 LONGEST_WAIT = 60.0
 _PATH = re.compile(r"/([A-Za-z0-9][A-Za-z0-9._-]{0,127})(?:/(holds|nodes)(?:/([A-Za-z0-9][A-Za-z0-9._-]{0,127}))?)?")
@@ -38,13 +43,33 @@ class FleetServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder: Path, host: str = "127.0.0.1", port: int = 0, token: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: str | None = None,
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
+        """`certificate` is a chain in PEM and its private key, for https."""
         if host not in LOOPBACK and not token:
             raise ArgumentError(f"a server that listens on `{host}` wants a token for those who write")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.token = token
         super().__init__((host, port), _Handler)
+        self.scheme = "http"
+        if certificate is not None:
+            self.scheme = "https"
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(*certificate)
+            # Hands are shaken in the thread of the connection: a client that is slow at it holds up itself alone.
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A connection that breaks, or never was one of TLS, is its client's affair; all else is ours."""
+        if not isinstance(sys.exception(), OSError):
+            log.exception("serving a request")
 
     @contextmanager
     def running(self) -> Iterator[str]:
@@ -52,7 +77,7 @@ class FleetServer(ThreadingHTTPServer):
         thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
-            yield f"http://{self.server_address[0]!s}:{self.server_port}"
+            yield f"{self.scheme}://{self.server_address[0]!s}:{self.server_port}"
         finally:
             self.shutdown()
             self.server_close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -161,6 +162,31 @@ def test_who_writes_to_the_web_server_shows_the_token(tmp_path: Path, monkeypatc
         with closing(open_source(f"{url}/p")) as somebody:
             somebody.push(b"x", None)
         assert httpx.get(f"{url}/p").content == b"x"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("certificate")
+    files = folder / "server.pem", folder / "server.key"
+    make = "openssl req -x509 -newkey ed25519 -nodes -days 1 -subj /CN=here -addext subjectAltName=IP:127.0.0.1".split()
+    done = subprocess.run([*make, "-out", files[0], "-keyout", files[1]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return files
+
+
+def test_https_is_spoken_with_servers_whose_certificate_is_trusted(
+    tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(web.TOKEN, "secret")
+    with FleetServer(tmp_path, token="secret", certificate=certificate).running() as url:
+        slow = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))  # and shakes no hands
+        with closing(open_source(f"{url}/p")) as source, pytest.raises(SourceError, match="certificate"):
+            source.fetch(None, 0.0)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        with closing(open_source(f"{url}/p")) as source:
+            source.push(b"x", None)
+            assert source.fetch(None, 0.0).data == b"x"
+        slow.close()
 
 
 def test_the_web_server_serves_nothing_but_releases(tmp_path: Path) -> None:
