@@ -15,7 +15,7 @@ import re
 import ssl
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -97,8 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         self._serve(self._delete)
 
-    def _serve(self, method: object) -> None:
-        assert callable(method)
+    def _serve(self, method: Callable[[FileSource, str | None, str | None], None]) -> None:
         found = _PATH.fullmatch(self.path)
         if found is None:
             return self._answer(HTTPStatus.NOT_FOUND)

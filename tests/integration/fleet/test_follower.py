@@ -265,6 +265,7 @@ def test_a_node_goes_back_to_the_bundle_that_it_ran_last(tmp_path: Path, url: st
     one.comes_to(7)
     open_breaker(one, "k.a on cpu")
     one.comes_to(5)
+    wait_until(lambda: one.status.held is not None, "the hold")
     one.close()
     again = node(url, kept, name=one.name).begin()  # the candidate is held, the stable bundle is bad
     assert again.version == 5
@@ -400,6 +401,7 @@ def test_a_breaker_that_opens_takes_a_candidate_back_and_holds_it(url: str, node
     open_breaker(first, "k.a on cpu")
     first.comes_to(7)
     first.fails_with("the breaker of `k.a on cpu` opened under bundle `p` version 8")
+    wait_until(lambda: first.status.held is not None, "the hold")
     second = node(url, name=OUT).begin()
     assert second.version == 7
     wait_until(lambda: second.status.held is not None, "the hold")
