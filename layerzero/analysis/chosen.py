@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
 from layerzero.analysis.model import Model
@@ -23,7 +24,7 @@ Boosts = tuple[list[float], list[float], Formula]
 """Factors of the one kernel, factors of the other, and where they apply."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Chosen:
     """`Chosen(model, rule)`: what comes first without that rule."""
 
@@ -47,7 +48,7 @@ class Chosen:
         unasked = f.all_of(self.model.negation(allow.formula) for allow in allows)
         return f.any_of([unasked, *(self.model.part(allow, kernel) for allow in allows)])
 
-    @property
+    @cached_property
     def locked(self) -> Formula:
         return f.any_of(lock.formula for lock in self.model.reaches("lock", self.without))
 

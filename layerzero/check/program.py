@@ -14,7 +14,7 @@ from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import Literal as OneOf
 
-from layerzero.check.expressions import Expression, Type, Value, fields_of
+from layerzero.check.expressions import AttributeValue, Expression, Type, Value, fields_of, walk
 from layerzero.syntax.source import Source, Span
 
 
@@ -150,7 +150,7 @@ class Target:
     kernels: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
     """`deny flash_attn for attention when head_dim > 256 because "unsupported"`
 
@@ -175,9 +175,14 @@ class Rule:
     arm: tuple[str, str] | None  # (experiment, arm)
     span: Span = field(compare=False, repr=False)
 
-    @property
+    @cached_property
     def kernels(self) -> frozenset[str]:
         return frozenset().union(*(target.kernels for target in self.targets))
+
+    @cached_property
+    def reads_kernel(self) -> bool:
+        """Whether the condition is decided per kernel."""
+        return self.condition is not None and any(isinstance(part, AttributeValue) for part in walk(self.condition))
 
     def concerns(self, operation: str) -> bool:
         """Whether the rule is written for the operation or one of its views, or for none."""

@@ -10,7 +10,7 @@ from layerzero.check.expressions import ArmIs, Expression
 from layerzero.check.program import Operation, Rule
 from layerzero.semantics.assumptions import assumed_packages, unknown_only_by_package
 from layerzero.semantics.call import Call
-from layerzero.semantics.evaluate import holds, missing, reads_kernel, spell_package, values_read
+from layerzero.semantics.evaluate import holds, missing, spell_package, values_read
 from layerzero.semantics.proof import Reason, RejectionKind
 from layerzero.semantics.values import UNKNOWN, Truth, conjunction
 
@@ -86,7 +86,7 @@ def _application(call: Call, rule: Rule) -> Application | None:
         return Application(rule, False, own, frozenset(), (), {}, expired)
     if rule.kind == "quarantine":
         return _quarantine(call, rule, own)
-    if not reads_kernel(rule.condition):
+    if not rule.reads_kernel:
         truth = conjunction((call.inside(rule.scopes), holds(rule.condition, call.lookups)))
         truths = dict.fromkeys(own, truth)
         applies, unknown = truth is True, own if truth is UNKNOWN else frozenset[str]()
@@ -100,7 +100,7 @@ def _application(call: Call, rule: Rule) -> Application | None:
 
 def _counts_without_kernels(rule: Rule) -> bool:
     """An allow, lock or order that is written for an operation counts there even if it matches none of its kernels."""
-    return rule.kind in ("allow", "lock", "order") and bool(rule.scopes) and not reads_kernel(rule.condition)
+    return rule.kind in ("allow", "lock", "order") and bool(rule.scopes) and not rule.reads_kernel
 
 
 def _truths(call: Call, rule: Rule, kernels: Iterable[str]) -> dict[str, Truth]:

@@ -181,11 +181,6 @@ def missing(expression: Expression, lookups: Lookups) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for part in parts for name in missing(part, lookups)))
 
 
-def reads_kernel(condition: Expression | None) -> bool:
-    """Whether a condition is decided per kernel."""
-    return condition is not None and any(isinstance(part, AttributeValue) for part in walk(condition))
-
-
 def packages_read(expression: Expression) -> tuple[str, ...]:
     names = (part.package for part in walk(expression) if isinstance(part, InstalledVersion))
     return tuple(dict.fromkeys(names))
