@@ -202,7 +202,7 @@ def _summary(found: Difference) -> str:
 def _rest(found: Difference, weights: Weights | None) -> Iterator[str]:
     yield from (f"the operation `{name}` is only in OLD" for name in found.only_old)
     yield from (f"the operation `{name}` is only in NEW" for name in found.only_new)
-    yield from dict.fromkeys(_unexamined(one) for one in found.unexamined)
+    yield from _unexamined(found.unexamined)
     if weights is not None:
         moved = sum(weights.moved.values()) + weights.beside
         yield f"of {weights.calls:.0f} calls in the log {moved:.0f} are decided otherwise ({_share(moved, weights)})"
@@ -212,9 +212,17 @@ def _rest(found: Difference, weights: Weights | None) -> Iterator[str]:
             yield f"{counted(weights.unreadable, 'record')} could not be read"
 
 
-def _unexamined(one: Unexamined) -> str:
-    where = f"{one.operation} when {one.where}" if one.where is not None else one.operation
-    return f"not examined: {where}: {one.reason}"
+def _unexamined(left: tuple[Unexamined, ...]) -> Iterator[str]:
+    """A line for each region, or one for the operation where all of it is among them."""
+    wheres: dict[tuple[str, str], dict[str | None, None]] = {}
+    for one in left:
+        where = None if one.where == "true" else one.where
+        wheres.setdefault((one.operation, one.reason), {})[where] = None
+    for (operation, reason), regions in wheres.items():
+        if None in regions:
+            yield f"not examined: {operation}: {reason}"
+        else:
+            yield from (f"not examined: {operation} when {where}: {reason}" for where in regions)
 
 
 def _outcomes(outcomes: tuple[Outcome, ...]) -> str:

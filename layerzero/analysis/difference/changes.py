@@ -107,7 +107,8 @@ def difference(
     changes: list[Change] = []
     doubts: list[Unexamined] = []
     wanted = None if operations is None else set(operations)
-    for one in pairs(old, new):
+    # The small operations first, so that what a budget leaves is a part of the largest alone.
+    for one in sorted(pairs(old, new), key=_kernels):
         if wanted is not None and one.operation not in wanted:
             continue
         if isinstance(one, Apart):
@@ -125,6 +126,10 @@ def difference(
         tuple(name for name in names if name not in others),
         tuple(name for name in others if name not in names),
     )
+
+
+def _kernels(one: Pair | Apart) -> int:
+    return 0 if isinstance(one, Apart) else len(one.old.kernels) + len(one.new.kernels)
 
 
 def _texts(outcomes: Sequence[Outcome]) -> str:
