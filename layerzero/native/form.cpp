@@ -10,6 +10,7 @@ namespace layerzero {
 namespace {
 
 constexpr int unordered = 2;
+constexpr std::size_t few_keys = 12;  // are looked at in turn
 constexpr Word most_steps = 4 * Form::shallow_registers, deepest = 16;  // of a program that is run part by part
 
 int compare_exactly(Word whole, double real) {
@@ -245,6 +246,146 @@ Word Form::truth(const Instruction* program, Word index, const Value* values, Fo
   return truth_bit(compare(static_cast<Order>(one.c), left, right, foreign, failed));
 }
 
+// ---------------------------------------------------------------- questions in a row
+
+bool Form::is_leafy(const Instruction* program, Word index) const {
+  const Instruction& one = program[index];
+  if (one.op == Operator::is) return true;
+  if ((one.op != Operator::all && one.op != Operator::any) || one.b == 0) return false;
+  for (Word part = 0; part < one.b; ++part)
+    if (!is_leafy(program, operands_[static_cast<std::size_t>(one.a + part)])) return false;
+  return true;
+}
+
+// What of the usual questions an `is` asks. `other` is right for each of them, and slower.
+Leaf Form::leaf_of(const Instruction* program, Word index) const {
+  const Word term = program[index].a;
+  const Instruction& asked = program[term];
+  Leaf made{Leaf::Kind::other, term, program[index].b, 0, 0, 0, 0, 0, 0};
+  const auto whole = [&](Word at) { return program[at].op == Operator::constant && program[at].a >= 0 && constant(program[at].a).tag == Tag::integer; };
+  const auto field = [&](Word at) { return program[at].op == Operator::field; };
+  if (asked.op == Operator::field) {
+    made.kind = Leaf::Kind::flag;
+    made.left = asked.a;
+  } else if (asked.op == Operator::has) {
+    made.kind = Leaf::Kind::given;
+    made.left = asked.a;
+  } else if (asked.op == Operator::compare) {
+    Word one = asked.a, other = asked.b;
+    made.order = asked.c;
+    if (whole(one) && !whole(other)) {
+      std::swap(one, other);
+      made.order = asked.c == 0 ? 0 : asked.c + 2;
+    }
+    const Instruction& left = program[one];
+    if (field(one) && whole(other)) {
+      made.kind = Leaf::Kind::value_constant;
+      made.left = left.a;
+      made.right = constant(program[other].a).bits;
+    } else if (field(one) && field(other)) {
+      made.kind = Leaf::Kind::values;
+      made.left = left.a;
+      made.right = program[other].a;
+    } else if (left.op == Operator::arithmetic && left.c == 4 && field(left.a) && whole(left.b) && whole(other) &&
+               constant(program[left.b].a).bits > 0) {
+      made.kind = Leaf::Kind::rest_constant;
+      made.left = program[left.a].a;
+      made.rest = constant(program[left.b].a).bits;
+      made.right = constant(program[other].a).bits;
+    } else if (field(one) && asked.c == 0 && program[other].op == Operator::constant && program[other].a >= 0 &&
+               constant(program[other].a).tag == Tag::text) {
+      made.kind = Leaf::Kind::words;
+      made.left = left.a;
+      made.right = constant(program[other].a).bits;
+    }
+  }
+  return made;
+}
+
+// Appends the leaves of a part in the order in which they are asked; the jumps out of it are given.
+void Form::add_leaves(const Program& program, Word index, Word if_true, Word if_false, Word depth) {
+  const Instruction* first = instructions_.data() + program.first;
+  const Instruction& one = first[index];
+  if (one.op == Operator::is) {
+    Leaf made = leaf_of(first, index);
+    made.if_true = if_true;
+    made.if_false = if_false;
+    leaves_.push_back(made);
+    return;
+  }
+  // A part that does not settle it jumps to the next, whose place is known once it is written; until then a number
+  // below those of truths stands there, another one at each depth.
+  const Word next = Leaf::no - 1 - depth;
+  const bool all = one.op == Operator::all;
+  for (Word part = 0; part < one.b; ++part) {
+    const bool last = part + 1 == one.b;
+    const std::size_t begins = leaves_.size();
+    const Word inner = operands_[static_cast<std::size_t>(one.a + part)];
+    add_leaves(program, inner, all && !last ? next : if_true, !all && !last ? next : if_false, depth + 1);
+    if (last) break;
+    const Word place = static_cast<Word>(leaves_.size()) - program.first_leaf;
+    for (std::size_t at = begins; at < leaves_.size(); ++at)
+      for (Word* jump : {&leaves_[at].if_true, &leaves_[at].if_false})
+        if (*jump == next) *jump = place;
+  }
+}
+
+void Form::cut_into_leaves(Program& program) {
+  program.first_leaf = -1;
+  if (!program.shallow || !is_leafy(instructions_.data() + program.first, program.count - 1)) return;
+  program.first_leaf = static_cast<Word>(leaves_.size());
+  add_leaves(program, program.count - 1, Leaf::yes, Leaf::no, 0);
+}
+
+namespace {
+
+bool compare_whole(Word order, Word left, Word right) {
+  switch (order) {
+    case 0: return left == right;
+    case 1: return left < right;
+    case 2: return left <= right;
+    case 3: return left > right;
+    default: return left >= right;
+  }
+}
+
+}  // namespace
+
+bool Form::walk(const Program& program, const Value* values, Foreign& foreign, bool& failed) const {
+  const Leaf* leaves = leaves_.data() + program.first_leaf;
+  Word at = 0;
+  while (at >= 0) {
+    const Leaf& leaf = leaves[at];
+    const Value& value = values[leaf.left];
+    Word bit = 0;
+    switch (leaf.kind) {
+      case Leaf::Kind::flag: bit = truth_bit(value); break;
+      case Leaf::Kind::given: bit = value.tag != Tag::absent ? 1 : 2; break;
+      case Leaf::Kind::value_constant:
+        if (value.tag == Tag::integer) bit = compare_whole(leaf.order, value.bits, leaf.right) ? 1 : 2;
+        else if (value.tag == Tag::real) bit = compare_whole(leaf.order, compare_numbers(value, Value::of(leaf.right)), 0) ? 1 : 2;
+        break;
+      case Leaf::Kind::values: {
+        const Value& other = values[leaf.right];
+        if (value.tag == Tag::integer && other.tag == Tag::integer) bit = compare_whole(leaf.order, value.bits, other.bits) ? 1 : 2;
+        if (value.tag == Tag::text && other.tag == Tag::text && leaf.order == 0 && (value.bits >= 0 || other.bits >= 0))
+          bit = value.bits == other.bits ? 1 : 2;
+        break;
+      }
+      case Leaf::Kind::rest_constant:
+        if (value.tag == Tag::integer && value.bits >= 0) bit = compare_whole(leaf.order, value.bits % leaf.rest, leaf.right) ? 1 : 2;
+        break;
+      case Leaf::Kind::words:
+        if (value.tag == Tag::text) bit = value.bits == leaf.right ? 1 : 2;  // constants are named
+        break;
+      case Leaf::Kind::other: break;
+    }
+    if (bit == 0) bit = truth(instructions_.data() + program.first, leaf.term, values, foreign, failed);
+    at = (bit & leaf.among) != 0 ? leaf.if_true : leaf.if_false;
+  }
+  return at == Leaf::yes;
+}
+
 // A value where it lies, or in `room`.
 const Value& Form::operand(const Instruction* program, Word index, const Value* values, Foreign& foreign, bool& failed,
                            Value& room) const {
@@ -268,6 +409,17 @@ const Value& Form::operand(const Instruction* program, Word index, const Value* 
     case Operator::compare: {
       const Word bit = truth(program, index, values, foreign, failed);
       return room = bit == 4 ? Value{} : Value::of(bit == 1);
+    }
+    case Operator::extremum: {
+      Value best = operand(program, operands_[static_cast<std::size_t>(one.a)], values, foreign, failed, room);
+      bool whole = best.tag == Tag::integer && (one.c & 2) == 0;
+      for (Word part = 1; whole && part < one.b; ++part) {
+        const Value& next = operand(program, operands_[static_cast<std::size_t>(one.a + part)], values, foreign, failed, room);
+        whole = next.tag == Tag::integer;
+        if (whole && (one.c & 1 ? next.bits > best.bits : next.bits < best.bits)) best = next;
+      }
+      if (whole) return room = best;
+      [[fallthrough]];
     }
     default: {
       // The others take their parts from registers: work these out, few as they are, and take the step.
@@ -320,6 +472,7 @@ Word Form::answer(const Probe& probe, const Value* values, Foreign& foreign, boo
 
 bool Form::holds(Word number, const Value* values, Foreign& foreign, bool& failed) const {
   const Program& program = programs_[static_cast<std::size_t>(number)];
+  if (program.first_leaf >= 0) return walk(program, values, foreign, failed);
   if (program.shallow) return holds(instructions_.data() + program.first, program.count - 1, values, foreign, failed);
   return run(program, values, foreign, failed).truth();
 }
@@ -331,8 +484,12 @@ Word Form::slot(const Probe& probe, const Value& value) const {
   switch (probe.kind) {
     case ProbeKind::integer: {
       const Word* keys = keys_.data() + first;
-      if (value.tag == Tag::integer || value.tag == Tag::boolean)
-        return std::upper_bound(keys, keys + count, value.bits) - keys;
+      if (value.tag == Tag::integer || value.tag == Tag::boolean) {
+        if (count > few_keys) return std::upper_bound(keys, keys + count, value.bits) - keys;
+        Word at = 0;
+        for (std::size_t key = 0; key < count; ++key) at += keys[key] <= value.bits;
+        return at;
+      }
       if (value.tag != Tag::real) return last;
       const auto below = [](const Value& one, Word key) { return compare_numbers(one, Value::of(key)) < 0; };
       return std::upper_bound(keys, keys + count, value, below) - keys;
@@ -340,13 +497,24 @@ Word Form::slot(const Probe& probe, const Value& value) const {
     case ProbeKind::real: {
       if (compare_numbers(value, value) == unordered) return last;
       const Value* keys = real_keys_.data() + first;
+      if (count <= few_keys) {
+        Word at = 0;
+        for (std::size_t key = 0; key < count; ++key) {
+          const int sign = compare_numbers(keys[key], value);
+          at += sign < 0 ? 2 : sign == 0;
+        }
+        return at;
+      }
       const auto below = [](const Value& one, const Value& other) { return compare_numbers(one, other) < 0; };
       const auto range = std::equal_range(keys, keys + count, value, below);
       return (range.first - keys) + (range.second - keys);
     }
     default: {
       const Word* keys = keys_.data() + first;
-      if (value.tag == Tag::text || value.tag == Tag::boolean) {
+      if ((value.tag == Tag::text || value.tag == Tag::boolean) && count <= few_keys) {
+        for (std::size_t key = 0; key < count; ++key)
+          if (keys[key] == value.bits) return static_cast<Word>(key);
+      } else if (value.tag == Tag::text || value.tag == Tag::boolean) {
         const Word* found = std::lower_bound(keys, keys + count, value.bits);
         if (found != keys + count && *found == value.bits) return found - keys;
       }
@@ -532,7 +700,7 @@ std::string Form::parse(const Word* words, std::size_t count) {
   found = in.section(4, items);
   for (std::size_t index = 0; index < items; ++index, found += 4) loads_.push_back({found[0], found[1], found[2], found[3]});
   found = in.section(2, items);
-  for (std::size_t index = 0; index < items; ++index, found += 2) programs_.push_back({found[0], found[1], false});
+  for (std::size_t index = 0; index < items; ++index, found += 2) programs_.push_back({found[0], found[1], false, -1});
   found = in.section(4, items);
   for (std::size_t index = 0; index < items; ++index, found += 4) {
     in.demand(found[0] >= 0 && found[0] < static_cast<Word>(Operator::count), "an instruction of no kind");
@@ -619,6 +787,7 @@ std::string Form::parse(const Word* words, std::size_t count) {
       depths.push_back(depth);
     }
     program.shallow = program.count <= shallow_registers && sizes.back() <= most_steps && depths.back() <= deepest;
+    cut_into_leaves(program);
   }
   for (std::size_t index = 0; index < loads_.size(); ++index) {
     const Load& load = loads_[index];

@@ -53,6 +53,18 @@ struct Instruction {
 struct Program {
   Word first, count;
   bool shallow;  // so small that its parts can be asked one by one
+  Word first_leaf;  // of a shallow one that is nothing but `is`, `all` and `any`; else -1
+};
+
+// One question of such a program: whether the truth of a term is among `among`; then where to go on, from the first leaf
+// of the program: to another one, or to a truth (`yes`, `no`).
+struct Leaf {
+  static constexpr Word yes = -1, no = -2;
+  enum class Kind : Word { flag, given, value_constant, values, rest_constant, words, other } kind;
+  Word term, among;        // the instruction whose truth is asked
+  Word left, right, rest;  // by kind: values, and constants as they are
+  Word order;              // of a comparison: 0 equal, 1 less, 2 at most; 3 greater, 4 at least
+  Word if_true, if_false;
 };
 
 enum LoadFlag : Word { given = 1, needed = 2, is_real = 4, high_open = 8 };
@@ -144,6 +156,11 @@ class Form {
   Word truth(const Instruction* program, Word index, const Value* values, Foreign& foreign, bool& failed) const;
   const Value& operand(const Instruction* program, Word index, const Value* values, Foreign& foreign, bool& failed,
                        Value& room) const;
+  void cut_into_leaves(Program& program);
+  bool is_leafy(const Instruction* program, Word index) const;
+  void add_leaves(const Program& program, Word index, Word if_true, Word if_false, Word depth);
+  Leaf leaf_of(const Instruction* program, Word index) const;
+  bool walk(const Program& program, const Value* values, Foreign& foreign, bool& failed) const;
   Word answer(const Probe& probe, const Value* values, Foreign& foreign, bool& failed) const;
   void limit(const Probe& probe, const Value* values, const Word* ways, Region& found) const;
   Word slot(const Probe& probe, const Value& value) const;
@@ -154,6 +171,7 @@ class Form {
   std::vector<Load> loads_;
   std::vector<Program> programs_;
   std::vector<Instruction> instructions_;
+  std::vector<Leaf> leaves_;
   std::vector<Probe> probes_;
   std::vector<Node> nodes_;
   std::size_t arms_ = 0, mask_words_ = 0, first_formula_ = 0;

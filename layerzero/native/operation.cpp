@@ -157,13 +157,20 @@ void Remembered::begin(std::size_t probes) {
   limit_ = std::min(most_entries, most_classes / std::max<std::size_t>(probes, 1));
 }
 
+// Two chains, so that one multiplication need not wait for the other.
 std::uint64_t Remembered::hash(const std::uint32_t* classes) const {
-  std::uint64_t mixed = 0x9e3779b97f4a7c15u;
-  for (std::size_t index = 0; index < probes_; ++index) {
-    mixed = (mixed ^ classes[index]) * 0xff51afd7ed558ccdu;
-    mixed ^= mixed >> 32;
+  constexpr std::uint64_t factor = 0xff51afd7ed558ccdu;
+  std::uint64_t one = 0x9e3779b97f4a7c15u, other = factor;
+  std::size_t index = 0;
+  for (; index + 4 <= probes_; index += 4) {
+    one = (one ^ (classes[index] | std::uint64_t{classes[index + 1]} << 32)) * factor;
+    other = (other ^ (classes[index + 2] | std::uint64_t{classes[index + 3]} << 32)) * factor;
+    one ^= one >> 32;
+    other ^= other >> 32;
   }
-  return mixed;
+  for (; index < probes_; ++index) one = (one ^ classes[index]) * factor;
+  one = (one ^ (one >> 32) ^ other) * factor;
+  return one ^ (one >> 32);
 }
 
 std::size_t Remembered::place(const std::uint32_t* classes, std::uint64_t hash) const {
