@@ -19,7 +19,7 @@ NATIVE := $(wildcard layerzero/native/*.cpp layerzero/native/*.hpp layerzero/nat
 # One torch thread per test process: the processes already use every core.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help demo test quick lint stress asan bench format clean docs wheels gpu-bundle verify-gpu
+.PHONY: help demo test quick lint stress tsan asan bench format clean docs wheels gpu-bundle verify-gpu
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -61,6 +61,11 @@ verify-gpu: ## on a CUDA host: facts, errors, regret, tokens a second, gpu tests
 	python3 benchmarks/gpu/regret.py --database dist/gpu/measured.sqlite | tee dist/gpu/regret.md; \
 	python3 benchmarks/gpu/end_to_end.py --json dist/gpu/end_to_end.json; \
 	python3 -m pytest -q -m gpu || status=1; exit $$status
+
+tsan: $(VENV)/.ready ## the audio ring between two threads under ThreadSanitizer
+	@mkdir -p build && cmake -S layerzero/native -B build/tsan -DLAYERZERO_TSAN=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python) >build/tsan.log \
+	&& cmake --build build/tsan --target audio_stress >>build/tsan.log || { cat build/tsan.log; exit 1; }
+	@build/tsan/audio_stress $$(( $(ROUNDS) * 1000 )) 4096 && build/tsan/audio_stress 100000 8
 
 asan: $(VENV)/.ready ## the native matcher under the sanitizers: damaged forms, then the laws of the engines
 	@mkdir -p build && cmake -S layerzero/native -B build/asan -DLAYERZERO_SANITIZE=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python) >build/asan.log \

@@ -76,6 +76,7 @@ def built(root: Path, folder: Path) -> Built:
 def test_a_wheel_carries_its_files(root: Path, native: Built, tmp_path: Path) -> None:
     extension = [file for file in native.files if file.startswith("layerzero/native/_matcher")]
     assert bool(extension) is not native.path.name.endswith("-py3-none-any.whl")
+    assert bool(extension) is any(file.startswith("layerzero/native/_audio") for file in native.files)
     assert bool(extension) or not (shutil.which("cmake") and shutil.which("c++"))
     assert {"layerzero/py.typed", "layerzero/grammar/lzp.lark", "layerzero/policies/prelude.lzp"} <= set(native.files)
     pages = {f"layerzero/dashboard/pages/{path.name}" for path in (root / "layerzero/dashboard/pages").iterdir()}
