@@ -129,6 +129,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(address)
+        listening.listen(128)  # before the address is printed: who opens it at once waits, and is not refused
     except OSError as error:
         listening.close()
         raise OSError(f"cannot listen at {host}, port {port}: {error.strerror}") from error
