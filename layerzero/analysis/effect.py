@@ -25,6 +25,8 @@ from layerzero.regions.translate import TooComplexError
 
 GUESS = 1_000
 """Splits of one look where a difference is likely."""
+GUESSED = 240
+"""Contexts that are decided for such looks, shared among the kernels: each of them may be what the rule changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +90,17 @@ class _Comparison:
         self.remaining = Chosen(model, self.rule)
 
     def run(self, ground: Ground, by: Counter[int]) -> Changes | None:
+        tries = max(4, GUESSED // len(self.model.kernels))
         for guess in self.guesses():
             if ground.spent():
                 raise TooComplexError("not examined: the budget is spent")
             if guess != f.FALSE:
-                found = Region(self.model.space, guess).find(self.differs, GUESS, shortest=False)
+                found = Region(self.model.space, guess).find(self.differs, GUESS, shortest=False, most=tries)
                 if isinstance(found, Witness):
                     return self.changes(found)
         for region in self.regions():
-            for piece in explore(self.model.space, region, self.look, ground.spent, ground.steps, ground.pieces):
+            limits = ground.steps(self.model), ground.pieces(self.model)
+            for piece in explore(self.model.space, region, self.look, ground.spent, *limits):
                 before, without, responsible = piece.answer
                 if before != without:
                     return Changes(piece.witness, before, without)

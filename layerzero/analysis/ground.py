@@ -44,15 +44,17 @@ class Ground:
 
     # ------------------------------------------------------------ how far a question is followed
 
-    @cached_property
-    def pieces(self) -> int:
-        """Of one question about a rule or kernel: the more rules ask, the fewer for each, so that all end in time."""
-        return max(40, min(400, 20_000 // (len(self.program.rules) + 1)))
+    def pieces(self, model: Model) -> int:
+        """Of one question about a rule or kernel: the more rules ask, and the more kernels have to be decided about in
+        each piece, the fewer, so that all end in time."""
+        by_rules = 20_000 // (len(self.program.rules) + 1)
+        by_kernels = 2_800 // (len(model.kernels) + 1)
+        return max(40, min(400, by_rules, by_kernels))
 
-    @property
-    def steps(self) -> int:
-        """Splits of the search for that many pieces."""
-        return 15 * self.pieces
+    def steps(self, model: Model) -> int:
+        """Splits of the search for that many pieces. Each may be decided with and without a rule, and takes as much
+        longer in a space of more kernels."""
+        return min(15 * self.pieces(model), 300_000 // (len(model.kernels) + 1) ** 2)
 
     # ------------------------------------------------------------ what is reported
 

@@ -88,7 +88,7 @@ def _ask(ground: Ground, model: Model, kernel: Kernel) -> Witness | Undecided | 
             if isinstance(found, Witness):
                 return found
         for region in (f.all_of([every.locked, may]), every.may_be_first(kernel.id)):
-            for piece in explore(model.space, region, look, ground.spent, ground.steps, ground.pieces):
+            for piece in explore(model.space, region, look, ground.spent, ground.steps(model), ground.pieces(model)):
                 if piece.answer:
                     return piece.witness
         return _before(model, kernel, f.all_of(model.needs(kernel.id)))

@@ -10,6 +10,7 @@ Reports are what nodes say of themselves. The token in LAYERZERO_FLEET_TOKEN is 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections import Counter
 from contextlib import closing
@@ -38,12 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(status)
     resume = actions.add_parser("resume", help="let a candidate that was held go on")
     resume.add_argument("url", metavar="URL", help="the source")
+    add_json(resume)
     serve = actions.add_parser("serve", help="serve the releases in a folder, until Ctrl-C")
     serve.add_argument("folder", type=Path, metavar="FOLDER", help="where releases, holds and reports are")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=int, default=8320, help="(8320)")
     serve.add_argument("--certificate", type=Path, metavar="FILE", help="a certificate in PEM, for https")
     serve.add_argument("--certificate-key", type=Path, metavar="FILE", help="its private key")
+    add_json(serve)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,10 +115,13 @@ def _resume(args: argparse.Namespace) -> int:
         digest = next((one.digest for one in release if one.share < EVERYBODY), None)
         held = None if digest is None else source.held(digest)
         if digest is None or held is None:
-            print("nothing is held")
+            print(json.dumps({"resumed": None}) if args.json else "nothing is held")
             return 1
         source.resume(digest)
-    print(f"{digest[:12]} goes on; it was held by {held.node}: {held.reason}")
+    if args.json:
+        print(json.dumps({"resumed": digest, "held_by": held.node, "reason": held.reason}))
+    else:
+        print(f"{digest[:12]} goes on; it was held by {held.node}: {held.reason}")
     return 0
 
 
@@ -127,9 +133,8 @@ def _serve(args: argparse.Namespace) -> int:
         raise ArgumentError("--certificate and --certificate-key go together")
     certificate = None if args.certificate is None else (args.certificate, args.certificate_key)
     with FleetServer(args.folder, args.host, args.port, os.environ.get(TOKEN), certificate) as server:
-        print(
-            f"serving {args.folder} at {server.scheme}://{args.host}:{server.server_port}/NAME; Ctrl-C ends it",
-            flush=True,
-        )
+        url = f"{server.scheme}://{args.host}:{server.server_port}/NAME"
+        said = f"serving {args.folder} at {url}; Ctrl-C ends it"
+        print(json.dumps({"folder": str(args.folder), "url": url}) if args.json else said, flush=True)
         server.serve_forever()
     return 0

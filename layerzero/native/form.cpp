@@ -11,6 +11,7 @@ namespace {
 
 constexpr int unordered = 2;
 constexpr std::size_t few_keys = 12;  // are looked at in turn
+constexpr Word most_ways = Word{1} << 24;  // of a probe
 constexpr Word most_steps = 4 * Form::shallow_registers, deepest = 16;  // of a program that is run part by part
 
 int compare_exactly(Word whole, double real) {
@@ -812,7 +813,8 @@ std::string Form::parse(const Word* words, std::size_t count) {
       in.demand(probe.class_count == slots, "a probe has another number of classes than keys ask for");
       for (Word index = 0; in.fine() && index < probe.class_count; ++index) {
         const Word one = classes_[static_cast<std::size_t>(probe.classes + index)];
-        in.demand(one >= 0 && one < probe.class_count, "a class of no probe");
+        // Classes that only numbers past 64 bits would reach have no slot, and the others keep theirs.
+        in.demand(one >= 0 && one < most_ways, "a class of no probe");
         ways = std::max(ways, one + 1);
       }
       for (Word index = 1; in.fine() && index < probe.key_count; ++index) {

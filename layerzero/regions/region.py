@@ -112,13 +112,16 @@ class Region:
         """Whether a completed context is in the region."""
         return f.holds_in(self.formula, lookups)
 
-    def find(self, confirm: Confirm | None = None, budget: int = MAX_STEPS, shortest: bool = True) -> Found:
+    def find(
+        self, confirm: Confirm | None = None, budget: int = MAX_STEPS, shortest: bool = True, most: int = MAX_POINTS
+    ) -> Found:
         """A context of the region, the proof that there is none, or why neither was found.
 
         Args:
             confirm: asked of every candidate besides; only one that it accepts is answered.
             budget: splits that the search may take.
             shortest: leave out of the context what makes no difference; costs a `confirm` for each field.
+            most: candidates that `confirm` is asked about.
         """
         search = Search(self.space, budget)
         refused = 0
@@ -128,7 +131,7 @@ class Region:
                 if witness is not None and (confirm is None or confirm(witness)):
                     return self._shortest(witness, confirm) if shortest else witness
                 refused += 1
-                if refused >= MAX_POINTS:
+                if refused >= most:
                     return Undecided(f"{refused} contexts were tried and none was confirmed")
         except TooComplexError as error:
             return Undecided(str(error))

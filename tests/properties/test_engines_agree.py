@@ -114,6 +114,24 @@ def test_matchers_equal_the_interpreter_on_random_policies() -> None:
     assert [found for found in map(disagreement, cases) if found] == []
 
 
+@pytest.mark.stress
+def test_matchers_equal_the_interpreter_on_a_hundred_thousand_pairs_more() -> None:
+    """`make stress`, or this test alone: `pytest -m stress -s tests/properties/test_engines_agree.py`."""
+    pairs = policies = 0
+    seed = 1_000_000  # none of those that every run decides
+    while pairs < 100_000:
+        seed += 1
+        try:
+            case = generators.make_case(seed, CONTEXTS)
+        except PolicyError:
+            continue
+        decided = (decide(case.program, case.environment, Scope(o), values, arms) for o, values, arms in case.contexts)
+        one = Judged(case, tuple(map(Outcome.of, decided)))
+        assert disagreement(one) is None
+        pairs, policies = pairs + len(one.outcomes), policies + 1
+    print(f"\n{pairs} pairs of {policies} policies")
+
+
 def test_the_random_policies_reach_everything() -> None:
     cases, counts, refused = judged()
     pairs = sum(len(one.outcomes) for one in cases)

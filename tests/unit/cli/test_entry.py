@@ -159,8 +159,8 @@ def test_no_command_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_has_help_and_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     shown = capsys.readouterr().out
-    inner = re.search(r"\{([\w,-]+)\} \.\.\.", shown)  # `lz experiment {status,resume} ...`
-    for word in inner[1].split(",") if inner else ():
+    inner = re.search(r"\n  ACTION\n((?:    .*\n)+)", shown)  # `lz experiment status`, `lz experiment resume`
+    for word in re.findall(r"^    ([\w-]+)", inner[1], re.MULTILINE) if inner else ():
         assert main([name, word, "--help"]) == 0
         shown = capsys.readouterr().out
         assert "--json" in shown, word
