@@ -43,7 +43,7 @@ MOST_RULES = 20
 FIELDS = 8  # that are tried together
 STEPS = 1_500
 PIECES = 40
-SECONDS = 5.0  # of this thread's processor time, so that a busy machine answers the same
+SECONDS = 20.0  # of this thread's processor time, so that a busy machine answers the same
 
 
 @dataclass(frozen=True, slots=True)

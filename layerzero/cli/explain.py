@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--why-not", metavar="KERNEL", help="what keeps this kernel from being chosen, and what would change it"
     )
-    add_budget(parser, "5s")
+    add_budget(parser, "20s")
     parser.add_argument("--html", metavar="FILE", help="write a self-contained page (`-`: to standard output)")
     add_json(parser, "print the decision as `lz decide` does; with --why-not the verdict on the kernel")
     add_program_options(parser)

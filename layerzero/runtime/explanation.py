@@ -85,7 +85,7 @@ class Explanation:
 
         return "\n".join(draw(why(self.decision.program, self.proof)))
 
-    def why_not(self, kernel: str, seconds: float = 5.0) -> WhyNot:
+    def why_not(self, kernel: str, seconds: float = 20.0) -> WhyNot:
         """Why not this kernel: each reason that removed it or what outranked it, and the smallest changes of context,
         packages and policy with which it would be chosen, each decided again.
 

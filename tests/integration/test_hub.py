@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("kernels")
 
 import layerzero as lz  # noqa: E402
+from layerzero import api  # noqa: E402
 from layerzero.errors import ArgumentError, PolicyError  # noqa: E402
 from layerzero.integrations import hub  # noqa: E402
 
@@ -57,6 +58,18 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path / "activation"
 
 
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """Takes registered kernels back: a later policy with words of its own could not be read with them."""
+    lz.configure(None)
+    before = api._engine._inputs
+    yield
+    assert before is not None
+    api._machine.registered.clear()
+    api._engine._inputs = before
+    lz.configure(None)
+
+
 @pytest.fixture(autouse=True)
 def unplugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def refuse(*args: Any) -> None:
@@ -67,7 +80,7 @@ def unplugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def test_a_kernel_in_a_folder_takes_part_in_decisions(repository: Path) -> None:
+def test_a_kernel_in_a_folder_takes_part_in_decisions(repository: Path, forgotten: None) -> None:
     assert hub.register(repository, silu, CATALOG) == "hub_activation.silu"
     x = torch.randn(3, 8)
     with lz.trace() as calls:

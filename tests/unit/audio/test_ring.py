@@ -163,7 +163,7 @@ def test_nothing_is_allocated_after_the_start() -> None:
             inp.read(block)
         gc.collect()
         counts.append(sys.getallocatedblocks())
-    assert max(counts) - min(counts) < 20
+    assert max(counts) - min(counts) < 500  # a block a turn would be 1000; other threads of the process have theirs
 
 
 def test_what_does_not_fit_is_said(name: str) -> None:
