@@ -220,8 +220,12 @@ class Snapshot:
         Raises:
             ContextError: As `decide`.
         """
+        needed = self.vocabulary.needed.get(scope.operation)
+        if needed is None:
+            known = ", ".join(f"`{name}`" for name in self.vocabulary.needed)
+            raise ContextError(f"policy `{self.identity.name}` has no operation `{scope.operation}`; it has {known}")
         asked = values if scope.view is None else self._assert_view(scope, values)
-        if asked is None or not all(name in asked for name in self.vocabulary.needed[scope.operation]):
+        if asked is None or not all(name in asked for name in needed):
             return complete(self.program, scope, values).values
         return asked
 

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import layerzero as lz
+from layerzero import api
 from layerzero.cli import main
 from layerzero.fleet.joining import join
 from layerzero.fleet.source import open_source
@@ -25,12 +27,17 @@ from tests.unit.fleet.made import text
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Path]:
-    """A folder with keys, where everything is kept in the folder too."""
+    """A folder with keys, where everything is kept in the folder too. The policies have words of their own, and could
+    not be read with kernels that other tests of this process registered."""
+    lz.configure(None)
+    material = api._engine._started().loaded.material
+    api._engine.change_material(lambda now: replace(now, catalogs=(), runtime=(), registered=frozenset()))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     assert main(["bundle", "keygen", "ops"]) == 0
     yield tmp_path
     lz.configure(None)
+    api._engine.change_material(lambda now: material.of_policy(now))
 
 
 def publish(folder: Path, version: int, *sign: str) -> None:
