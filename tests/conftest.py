@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,17 @@ ROOT = Path(__file__).resolve().parents[1]
 def root() -> Path:
     """The checkout's folder."""
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def registered_kernels_are_taken_back() -> Iterator[None]:
+    """A kernel that a test registers for the process would serve the calls of the tests behind it."""
+    yield
+    api = sys.modules.get("layerzero.api")
+    inputs = None if api is None else api._engine._inputs
+    if api is not None and inputs is not None and inputs.loaded.material.catalogs:
+        api._engine.change_material(lambda now: replace(now, catalogs=(), registered=frozenset()))
+        api._machine.registered.clear()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
