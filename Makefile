@@ -13,6 +13,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 WORKERS ?= auto
 ROUNDS ?= 2000
+# Of `make verify-gpu`: calls of kernels at a time, and the time for all of them.
+JOBS ?= 4
+BUDGET ?= 30m
 # A wheel for another Python than this one has no extension in it.
 PURE := -C wheel.cmake=false -C wheel.py-api=py3 -C wheel.platlib=false
 NATIVE := $(wildcard layerzero/native/*.cpp layerzero/native/*.hpp layerzero/native/CMakeLists.txt)
@@ -56,7 +59,7 @@ gpu-bundle: $(VENV)/.ready ## wheels of LayerZero and what it needs, for an offl
 
 verify-gpu: ## on a CUDA host: facts, errors, regret, tokens a second, gpu tests, with the python3 on PATH
 	@PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH}; export PYTHONPATH; mkdir -p dist/gpu; status=0; \
-	python3 -m layerzero facts verify --on cuda --json dist/gpu/facts.json --markdown dist/gpu/facts.md --resume || status=1; \
+	python3 -m layerzero facts verify --on cuda --jobs $(JOBS) --budget $(BUDGET) --json dist/gpu/facts.json --markdown dist/gpu/facts.md --resume || status=1; \
 	python3 benchmarks/gpu/accuracy.py --graph | tee dist/gpu/accuracy.md; \
 	python3 benchmarks/gpu/regret.py --database dist/gpu/measured.sqlite | tee dist/gpu/regret.md; \
 	python3 benchmarks/gpu/end_to_end.py --json dist/gpu/end_to_end.json; \

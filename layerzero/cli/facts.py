@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("--backend", metavar="NAME", help="kernels, backends or operations, as PATTERN")
     verify.add_argument("--budget", type=_seconds, default=300.0, metavar="TIME", help="for all calls: 90s, 5m, 1h")
     verify.add_argument("--each", type=_seconds, default=60.0, metavar="TIME", help="patience with one call (60s)")
+    verify.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="calls at a time, in processes of their own (1)"
+    )
     verify.add_argument("--on", metavar="DEVICE", help="only on this kind of device: cpu, cuda")
     verify.add_argument("--json", type=Path, metavar="FILE", help="write the report here, as it goes")
     verify.add_argument("--markdown", type=Path, metavar="FILE", help="write it as a page, too")
@@ -65,10 +68,12 @@ def run(args: argparse.Namespace) -> int:
     if pattern is not None and args.backend is not None:
         raise ArgumentError(f"give either `{pattern}` or `--backend {args.backend}`")
     loaded = program(args, paths)
+    if args.jobs < 1:
+        raise ArgumentError(f"`--jobs` wants at least 1, got {args.jobs}")
     if args.resume and args.json is None:
         raise ArgumentError("`--resume` goes on with the report of `--json FILE`")
     earlier = read_report(args.json) if args.resume and args.json.exists() else None
-    options = Options(args.budget, args.each, args.on, args.json, earlier)
+    options = Options(args.budget, args.each, args.jobs, args.on, args.json, earlier)
     report = verify(loaded, _kernels(loaded, pattern or args.backend), options, _progress if _shown() else None)
     if _shown():
         print("\r\033[K", end="", file=sys.stderr)

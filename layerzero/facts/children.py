@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import queue
@@ -22,13 +23,23 @@ from layerzero.semantics.environment import Environment
 
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from layerzero.facts.child import main; main()"
 _FIRST = 300.0  # seconds to import torch and the packages of kernels, on a busy machine
+_FIRST_CALL = 5  # of a kernel in a process: times the patience with another one, for it may compile
+
+
+def pickled(program: Program, environment: Environment) -> bytes:
+    """What a child process reads before the probes."""
+    return pickle.dumps((program, environment))
 
 
 class Child:
-    """Answers probes; a process is started when the first is asked, and another one after each loss."""
+    """Answers probes; a process is started when the first is asked, and another one after each loss.
 
-    def __init__(self, program: Program, environment: Environment) -> None:
-        self._facts = pickle.dumps((program, environment))
+    `facts` are `pickled`; `threads` is how many the process may use for the reference.
+    """
+
+    def __init__(self, facts: bytes, threads: int) -> None:
+        self._facts, self._threads = facts, threads
+        self._called: set[str] = set()  # kernels, by the process that runs now
         self._process: subprocess.Popen[bytes] | None = None
         self._log: Any = None
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -45,8 +56,8 @@ class Child:
             raise LayerZeroError(str(found["problem"]) if found else "the child process did not start")
         return found
 
-    def ask(self, probe: Probe, seconds: float) -> dict[str, Any]:
-        """`{"seen": ..., "text": ..., "off": ...}`"""
+    def ask(self, probe: Probe, patience: float, left: float = math.inf) -> dict[str, Any]:
+        """`{"seen": ..., "text": ..., "off": ...}`; no longer than `patience` and `left` seconds are waited."""
         if self._process is None and self._start() is None:
             return {"seen": "crashed", "text": "the child process did not start", "off": None}
         assert self._process is not None and self._process.stdin is not None
@@ -56,9 +67,13 @@ class Child:
             self._process.stdin.flush()
         except OSError:
             return {"seen": "crashed", "text": self._end(), "off": None}
-        answer = self._receive(seconds)
+        seconds = patience if probe.kernel in self._called else patience * _FIRST_CALL
+        self._called.add(probe.kernel)
+        answer = self._receive(min(seconds, left))
         if answer is None and self._process.poll() is None:
             self.close()
+            if left < seconds:
+                return {"seen": "not run", "text": "the budget was spent", "off": None}
             return {"seen": "no answer", "text": f"no answer within {seconds:.0f} s", "off": None}
         if answer is None:
             return {"seen": "crashed", "text": self._end(), "off": None}
@@ -75,7 +90,13 @@ class Child:
 
     def _start(self) -> dict[str, Any] | None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
-        environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONFAULTHANDLER": ""}
+        self._called.clear()
+        environment = {
+            **os.environ,
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+            "PYTHONFAULTHANDLER": "",
+            "OMP_NUM_THREADS": str(self._threads),
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, json.dumps(sys.path)],
             stdin=subprocess.PIPE,

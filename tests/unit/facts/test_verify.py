@@ -10,7 +10,7 @@ from layerzero.check import load_text, require
 from layerzero.check.program import Program
 from layerzero.cli import main
 from layerzero.errors import ArgumentError
-from layerzero.facts.children import Child
+from layerzero.facts.children import Child, pickled
 from layerzero.facts.plan import plan
 from layerzero.facts.report import Report, outcome, page, read_report
 from layerzero.facts.verify import Options, verify
@@ -153,9 +153,21 @@ def test_a_run_goes_on_where_an_earlier_one_ended() -> None:
 def test_a_call_without_an_answer_is_given_up() -> None:
     loaded, environment = program(), Environment(call_kernels=False)
     (probe, *_) = plan(loaded, [loaded.kernels["lying.sleeps"]], {"device": "cpu"}, environment).probes
-    child = Child(loaded, environment)
+    child = Child(pickled(loaded, environment), threads=1)
     child.machine()
-    assert child.ask(probe, 0.3) == {"seen": "no answer", "text": "no answer within 0 s", "off": None}
+    assert child.ask(probe, 0.1) == {"seen": "no answer", "text": "no answer within 0 s", "off": None}
+    assert child.ask(probe, 60.0, left=0.1) == {"seen": "not run", "text": "the budget was spent", "off": None}
+
+
+@pytest.mark.slow
+def test_calls_at_a_time_find_what_calls_in_turn_find() -> None:
+    names = ("right", "wide", "bf16", "dies")
+    in_turn, together = verified(*names), verified(*names, jobs=3)
+
+    def found(report: Report) -> list[tuple[str, list[tuple[object, ...]]]]:
+        return [(one.kernel, [(result.change, result.outcome) for result in one.results]) for one in report.examined]
+
+    assert found(together) == found(in_turn)
 
 
 def test_wrong_usage_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,6 +176,8 @@ def test_wrong_usage_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["facts", "verify", "--budget", "soon"]) == 2
     assert "wanted a time as in 90s, 5m or 1h, got `soon`" in capsys.readouterr().err
     assert main(["facts", "verify", "reference.silv"]) == 2
+    assert main(["facts", "verify", "--jobs", "0"]) == 2
+    assert "`--jobs` wants at least 1, got 0" in capsys.readouterr().err
     (tmp_path / "other.json").write_text("[]", encoding="utf-8")
     with pytest.raises(ArgumentError, match="no report of `lz facts verify`"):
         read_report(tmp_path / "other.json")
