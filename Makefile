@@ -16,8 +16,8 @@ ROUNDS ?= 2000
 # Of `make verify-gpu`: calls of kernels at a time, and the time for all of them.
 JOBS ?= 4
 BUDGET ?= 30m
-# A wheel for another Python than this one has no extension in it.
-PURE := -C wheel.cmake=false -C wheel.py-api=py3 -C wheel.platlib=false
+# The folders with tests that are marked so: the others want packages that a GPU host need not have.
+GPU_TESTS := tests/conformance tests/unit/operations tests/unit/perf
 NATIVE := $(wildcard layerzero/native/*.cpp layerzero/native/*.hpp layerzero/native/CMakeLists.txt)
 # One torch thread per test process: the processes already use every core.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
@@ -51,8 +51,7 @@ wheels: $(VENV)/.ready ## wheels for every Python here and a pure one, each trie
 	@$(BIN)/python deploy/wheels.py
 
 gpu-bundle: $(VENV)/.ready ## wheels of LayerZero and what it needs, for an offline host with Python 3.12 and torch
-	@rm -rf dist/gpu && mkdir -p dist/gpu/wheels
-	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist/gpu/wheels $(PURE) .
+	@$(BIN)/python deploy/wheels.py --only 3.12 --folder dist/gpu/wheels
 	@$(PIP) download --only-binary=:all: --python-version 3.12 --implementation cp --abi cp312 --abi none --no-deps \
 		--constraint constraints.txt --dest dist/gpu/wheels lark packaging
 	@ls -l dist/gpu/wheels
@@ -63,7 +62,7 @@ verify-gpu: ## on a CUDA host: facts, errors, regret, tokens a second, gpu tests
 	python3 benchmarks/gpu/accuracy.py --graph | tee dist/gpu/accuracy.md; \
 	python3 benchmarks/gpu/regret.py --database dist/gpu/measured.sqlite | tee dist/gpu/regret.md; \
 	python3 benchmarks/gpu/end_to_end.py --json dist/gpu/end_to_end.json; \
-	python3 -m pytest -q -m gpu || status=1; exit $$status
+	python3 -m pytest -q -m gpu $(GPU_TESTS) || status=1; exit $$status
 
 tsan: $(VENV)/.ready ## the audio ring between two threads under ThreadSanitizer
 	@mkdir -p build && cmake -S layerzero/native -B build/tsan -DLAYERZERO_TSAN=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python) >build/tsan.log \

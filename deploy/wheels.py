@@ -2,6 +2,7 @@
 that is found, and a pure one that all of them take.
 
     python deploy/wheels.py [PYTHON ...]        # default: python3.11 and newer on PATH, and those of pyenv
+    python deploy/wheels.py --only 3.12 --folder dist/gpu/wheels        # one, for another machine; pure without a 3.12
 
 A wheel is tried from an empty folder: `lz check` and `lz doctor` in a new environment that holds the wheel and what it
 depends on, a decision, and which matcher served it. Exit code 1 where one could not be built or did not do.
@@ -9,6 +10,7 @@ depends on, a decision, and which matcher served it. Exit code 1 where one could
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -34,23 +36,43 @@ class WheelError(Exception):
     """A command ended with another exit code than 0; the text is what it printed."""
 
 
-def main(pythons: Sequence[str]) -> int:
-    found = list(dict.fromkeys(pythons or interpreters()))
+def main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("pythons", nargs="*", metavar="PYTHON", help="interpreters, instead of those that are found")
+    parser.add_argument("--only", metavar="3.N", help="one wheel, for this version alone, and not tried")
+    parser.add_argument("--folder", type=Path, default=WHEELS, help="where the wheels go; what is there is removed")
+    args = parser.parse_args(words)
+    found = list(dict.fromkeys(args.pythons or interpreters()))
     if not found:
         print("no Python 3.11 or newer was found", file=sys.stderr)
         return 1
-    shutil.rmtree(WHEELS, ignore_errors=True)
+    shutil.rmtree(args.folder, ignore_errors=True)
+    if args.only is not None:
+        return one(found, args.only, args.folder)
     failed = 0
     pure: Path | None = None
     for python in found:
         try:
-            pure = pure or build(python, WHEELS, pure=True)
-            for wheel in (build(python, WHEELS), pure):
+            pure = pure or build(python, args.folder, pure=True)
+            for wheel in (build(python, args.folder), pure):
                 print(f"{version(python)}  {wheel.name}: {tried(python, wheel)}", flush=True)
         except WheelError as error:
             failed += 1
             print(f"{python}: {error}", file=sys.stderr)
     return int(failed > 0)
+
+
+def one(pythons: Sequence[str], wanted: str, folder: Path) -> int:
+    """A wheel for one version of Python: with the native part where there is an interpreter of it to build with."""
+    own = [python for python in pythons if version(python).startswith(f"{wanted}.")]
+    if not own:
+        print(f"no Python {wanted} here: the wheel is pure, and Python's matcher will serve", file=sys.stderr)
+    try:
+        print(build((own or pythons)[0], folder, pure=not own))
+    except WheelError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def interpreters() -> Iterator[str]:

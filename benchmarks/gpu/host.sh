@@ -11,6 +11,9 @@ SITE=$(mktemp -d)
 export PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false FLASHINFER_CUDA_ARCH_LIST=9.0a FLASHINFER_USE_CUDA_NORM=1
 export CUDA_HOME=${CUDA_HOME:-$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")}
 python3 -m pip install -q --no-index --no-deps --no-compile --target "$SITE" "$PACKS"/wheels/*.whl
+# The checkout comes first on the path, and has no extension for this Python: the wheel's serves it.
+NATIVE=$(find "$SITE/layerzero/native" -name '_matcher*.so')
+if [ -n "$NATIVE" ]; then export LAYERZERO_NATIVE=$NATIVE; fi
 tar -xSf "$PACKS/pack$2.tar.xz" -C "$SITE"
 if [ "$2" = A ]; then
     mkdir -p "$SITE/flashinfer/data/aot"
