@@ -24,6 +24,7 @@ from layerzero.semantics.environment import Environment
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from layerzero.facts.child import main; main()"
 _FIRST = 300.0  # seconds to import torch and the packages of kernels, on a busy machine
 _FIRST_CALL = 5  # of a kernel in a process: times the patience with another one, for it may compile
+_NOT_RUN: Mapping[str, Any] = {"seen": "not run", "text": "the budget was spent", "off": None}
 
 
 def pickled(program: Program, environment: Environment) -> bytes:
@@ -34,7 +35,7 @@ def pickled(program: Program, environment: Environment) -> bytes:
 class Child:
     """Answers probes; a process is started when the first is asked, and another one after each loss.
 
-    `facts` are `pickled`; `threads` is how many the process may use for the reference.
+    `facts` are `pickled`; `threads` is how many the process may use.
     """
 
     def __init__(self, facts: bytes, threads: int) -> None:
@@ -56,9 +57,12 @@ class Child:
             raise LayerZeroError(str(found["problem"]) if found else "the child process did not start")
         return found
 
-    def ask(self, probe: Probe, patience: float, left: float = math.inf) -> dict[str, Any]:
+    def ask(self, probe: Probe, patience: float, left: float = math.inf) -> Mapping[str, Any]:
         """`{"seen": ..., "text": ..., "off": ...}`; no longer than `patience` and `left` seconds are waited."""
-        if self._process is None and self._start() is None:
+        if self._process is None and self._start(left) is None:
+            if self._process is not None and self._process.poll() is None:
+                self.close()
+                return _NOT_RUN
             return {"seen": "crashed", "text": "the child process did not start", "off": None}
         assert self._process is not None and self._process.stdin is not None
         request = {"kernel": probe.kernel, "operation": probe.operation, "given": dict(probe.given)}
@@ -73,7 +77,7 @@ class Child:
         if answer is None and self._process.poll() is None:
             self.close()
             if left < seconds:
-                return {"seen": "not run", "text": "the budget was spent", "off": None}
+                return _NOT_RUN
             return {"seen": "no answer", "text": f"no answer within {seconds:.0f} s", "off": None}
         if answer is None:
             return {"seen": "crashed", "text": self._end(), "off": None}
@@ -88,7 +92,7 @@ class Child:
             self._process.kill()
             self._end()
 
-    def _start(self) -> dict[str, Any] | None:
+    def _start(self, left: float = math.inf) -> dict[str, Any] | None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         self._called.clear()
         environment = {
@@ -96,6 +100,7 @@ class Child:
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
             "PYTHONFAULTHANDLER": "",
             "OMP_NUM_THREADS": str(self._threads),
+            "MAX_JOBS": os.environ.get("MAX_JOBS", str(self._threads)),  # compilers that a library starts
         }
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, json.dumps(sys.path)],
@@ -112,7 +117,7 @@ class Child:
             self._process.stdin.flush()
         except OSError:
             return None
-        return self._receive(_FIRST)
+        return self._receive(min(_FIRST, left))
 
     def _receive(self, seconds: float) -> dict[str, Any] | None:
         try:

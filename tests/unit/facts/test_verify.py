@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -157,6 +161,44 @@ def test_a_call_without_an_answer_is_given_up() -> None:
     child.machine()
     assert child.ask(probe, 0.1) == {"seen": "no answer", "text": "no answer within 0 s", "off": None}
     assert child.ask(probe, 60.0, left=0.1) == {"seen": "not run", "text": "the budget was spent", "off": None}
+
+
+ASKS = """
+import sys
+from layerzero.check import load_text, require
+from layerzero.facts.children import Child, pickled
+from layerzero.facts.plan import plan
+from layerzero.semantics.environment import Environment
+from layerzero.syntax.source import Source
+program, environment = require(load_text("", catalogs=[Source("lying.lzp", sys.stdin.read())])), Environment(call_kernels=False)
+(probe, *_) = plan(program, [program.kernels["lying.sleeps"]], {"device": "cpu"}, environment).probes
+child = Child(pickled(program, environment), threads=1)
+child.machine()
+print(child._process.pid, flush=True)
+child.ask(probe, 60.0)
+"""  # noqa: E501
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="a process is killed by its signal")
+def test_a_call_ends_with_the_process_that_wanted_it(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", ASKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+    ) as asking:
+        assert asking.stdin is not None and asking.stdout is not None
+        asking.stdin.write(CATALOG)
+        asking.stdin.close()
+        child = int(asking.stdout.readline())
+        time.sleep(0.5)  # until the call is made
+        asking.kill()
+    for _ in range(100):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the call goes on")
 
 
 @pytest.mark.slow
