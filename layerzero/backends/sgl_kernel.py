@@ -105,9 +105,10 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tens
 
 
 def gptq_linear(x: Tensor, weight: GPTQWeight, bias: Tensor | None = None) -> Tensor:
-    """Four bits as they are stored; the empty index says that groups are neighbours."""
-    no_index = weight.qweight.new_empty(0)
-    out = gptq_gemm(rows(x), weight.qweight, weight.qzeros, weight.scales.to(x.dtype), no_index, False, weight.bits)
+    """Four bits as they are stored. The kernel that takes them so reads the group of every input feature."""
+    group_size = x.shape[-1] // weight.scales.shape[0]
+    groups = torch.arange(x.shape[-1], dtype=torch.int32, device=x.device) // group_size
+    out = gptq_gemm(rows(x), weight.qweight, weight.qzeros, weight.scales.to(x.dtype), groups, False, weight.bits)
     return _biased(out.view(*x.shape[:-1], -1), bias)
 
 

@@ -319,9 +319,10 @@ def _spread(words: Tensor, places: list[int]) -> Tensor:
 
 
 def sgl_gptq(c: Any) -> Tensor:
-    assert c.bit == 4 and not c.use_shuffle and c.b_g_idx.numel() == 0
+    assert c.bit == 4 and not c.use_shuffle
     q = _spread(c.b_q_weight.T, list(range(8))).T  # [in, out]
     size = q.shape[0] // c.b_gptq_scales.shape[0]
+    assert c.b_g_idx.tolist() == [column // size for column in range(q.shape[0])], "read for every input feature"
     zeros, scales = (
         t.repeat_interleave(size, 0) for t in (_spread(c.b_gptq_qzeros, list(range(8))) + 1, c.b_gptq_scales)
     )
