@@ -6,14 +6,20 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def sequence_first(layout: str, *tensors: Tensor) -> tuple[Tensor, ...]:
+def sequence_first(layout: str, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """[B,H,S,D] seen as [B,S,H,D]; tensors that are in that layout already as they are."""
-    return tensors if layout == "bshd" else tuple(t.transpose(1, 2) for t in tensors)
+    return (q, k, v) if layout == "bshd" else (q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
 
 
-def inner_contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
+def inner_contiguous(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """With a last dimension of stride 1: those that have it as they are, the others copied."""
-    return tuple(t if t.stride(-1) == 1 or t.shape[-1] < 2 else t.contiguous() for t in tensors)
+    if q.stride(-1) == 1 and k.stride(-1) == 1 and v.stride(-1) == 1:  # nearly always, and called before each kernel
+        return q, k, v
+    return _inner_contiguous(q), _inner_contiguous(k), _inner_contiguous(v)
+
+
+def _inner_contiguous(t: Tensor) -> Tensor:
+    return t if t.stride(-1) == 1 or t.shape[-1] < 2 else t.contiguous()
 
 
 def answer(layout: str, out: Tensor, lse: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:

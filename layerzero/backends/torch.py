@@ -1,8 +1,9 @@
 """The kernels that come with torch.
 
-Each SDPA kernel is called by its own ATen operator. The public way to pin one, `torch.nn.attention.sdpa_kernel`, sets
-switches of the whole process: two threads that pin different kernels run each other's, and can leave the switches
-wrong for good; it also costs more than a small call. The operators refuse less than the public function does (an
+Each SDPA kernel is called by its own ATen operator, by torch's binding of it, which is cheaper than `torch.ops.aten`.
+The public way to pin one, `torch.nn.attention.sdpa_kernel`, sets switches of the whole process: two threads that pin
+different kernels run each other's, and can leave the switches wrong for good; it also costs more than a small call. The
+operators refuse less than the public function does (an
 empty sequence ends the process in the CPU's flash kernel), so `policies/kernels/torch.lzp` must say all of it.
 
 torch aligns a causal mask to the top left; here it is aligned to the bottom right. Where the two differ, the kernels
@@ -24,9 +25,6 @@ from torch.nn.attention import flex_attention as flex_module
 from layerzero.backends.layouts import inner_contiguous
 from layerzero.backends.reference.attention import gather_pages
 
-aten = torch.ops.aten
-
-
 # --- SDPA on CUDA
 
 
@@ -42,7 +40,7 @@ def sdpa_flash(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """FlashAttention 2; its own causal mask is aligned to the bottom right."""
     q, k, v = inner_contiguous(*_heads_first(layout, q, k, v))
-    out, lse, *_ = aten._scaled_dot_product_flash_attention(q, k, v, dropout_p, is_causal, False, scale=scale)
+    out, lse, *_ = torch._scaled_dot_product_flash_attention(q, k, v, dropout_p, is_causal, False, scale=scale)
     return _answer(layout, out, lse if return_lse else None)
 
 
@@ -58,8 +56,9 @@ def sdpa_cudnn(
     """cuDNN's attention. Its causal mask is aligned to the top left; one query is not masked at all."""
     q, k, v = inner_contiguous(*_heads_first(layout, q, k, v))
     causal = is_causal and q.shape[2] > 1
-    trains = _trains(q, k, v)
-    out, *_ = aten._scaled_dot_product_cudnn_attention(q, k, v, None, trains, dropout_p, causal, False, scale=scale)
+    out, *_ = torch._scaled_dot_product_cudnn_attention(
+        q, k, v, None, _trains(q, k, v), dropout_p, causal, False, scale=scale
+    )
     return _one(_answer(layout, out))
 
 
@@ -78,8 +77,8 @@ def sdpa_efficient(
     q, k, v = inner_contiguous(*_heads_first(layout, q, k, v))
     mask, causal = _mask(q, k, attn_mask, is_causal, window)
     bias = None if mask is None else _aligned(_additive(mask, q.dtype), q, k)
-    trains = _trains(q, k, v)
-    out, *_ = aten._scaled_dot_product_efficient_attention(q, k, v, bias, trains, dropout_p, causal, scale=scale)
+    trains = _trains(q, k, v, bias)
+    out, *_ = torch._scaled_dot_product_efficient_attention(q, k, v, bias, trains, dropout_p, causal, scale=scale)
     return _one(_answer(layout, out))
 
 
@@ -101,7 +100,7 @@ def sdpa_flash_cpu(
     q, k, v = inner_contiguous(*_heads_first(layout, q, k, v))
     mask, causal = _mask(q, k, attn_mask, is_causal, window)
     bias = None if mask is None else _additive(mask, q.dtype)
-    out, lse = aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, attn_mask=bias, scale=scale)
+    out, lse = torch._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, attn_mask=bias, scale=scale)
     return _answer(layout, out, lse if return_lse else None)
 
 
@@ -120,13 +119,16 @@ def sdpa_math(
     q, k, v = _heads_first(layout, q, k, v)
     mask, causal = _mask(q, k, attn_mask, is_causal, window)
     bias = None if mask is None else _additive(mask, q.dtype)
-    out, _ = aten._scaled_dot_product_attention_math(
+    out, _ = torch._scaled_dot_product_attention_math(
         q, k, v, bias, dropout_p, causal, None, scale=scale, enable_gqa=True
     )
     return _one(_answer(layout, out))
 
 
 sdpa_math_cpu = sdpa_math  # a kernel of its own, with the facts of the CPU
+
+
+# --- pages, copied together
 
 
 def paged_gather(
@@ -141,6 +143,67 @@ def paged_gather(
     seq_lens: Tensor | None = None,
 ) -> Tensor:
     """Copies each sequence's pages together, then attends with a mask of the lengths, by two matrix products."""
+    k, v, bias = _gathered(q, k_cache, v_cache, is_causal, window, page_table, seq_lens)
+    out, _ = torch._scaled_dot_product_attention_math(
+        q.transpose(1, 2), k, v, bias, 0.0, False, None, scale=scale, enable_gqa=True
+    )
+    return _one(_answer("bshd", out))
+
+
+def paged_flash_cpu(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    is_causal: bool = False,
+    scale: float | None = None,
+    window: int | None = None,
+    *,
+    page_table: Tensor,
+    seq_lens: Tensor | None = None,
+) -> Tensor:
+    """The same by the CPU's blocked kernel."""
+    k, v, bias = _gathered(q, k_cache, v_cache, is_causal, window, page_table, seq_lens)
+    out, _ = torch._scaled_dot_product_flash_attention_for_cpu(
+        q.transpose(1, 2), k, v, 0.0, False, attn_mask=bias, scale=scale
+    )
+    return _one(_answer("bshd", out))
+
+
+def paged_efficient(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    is_causal: bool = False,
+    scale: float | None = None,
+    window: int | None = None,
+    *,
+    page_table: Tensor,
+    seq_lens: Tensor | None = None,
+) -> Tensor:
+    """The same by the memory-efficient kernel. It knows no groups: the query heads that share a key head become
+    queries of that head."""
+    k, v, bias = _gathered(q, k_cache, v_cache, is_causal, window, page_table, seq_lens)
+    batch, q_len, q_heads, head_dim = q.shape
+    kv_heads = k.shape[1]
+    group = q_heads // kv_heads
+    queries = q.view(batch, q_len, kv_heads, group, head_dim).permute(0, 2, 3, 1, 4).flatten(2, 3)
+    bias = bias[:, :, None].expand(-1, -1, group, -1, -1).flatten(2, 3)
+    out, *_ = torch._scaled_dot_product_efficient_attention(
+        queries, k, v, _aligned(bias, queries, k), False, 0.0, False, scale=scale
+    )
+    return out.view(batch, kv_heads, group, q_len, -1).permute(0, 3, 1, 2, 4).reshape(batch, q_len, q_heads, -1)
+
+
+def _gathered(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    is_causal: bool,
+    window: int | None,
+    page_table: Tensor,
+    seq_lens: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Keys and values [B,Hkv,T,D] of every page in the tables, and the bias [B,1,Sq,T] that hides what is unused."""
     capacity = page_table.shape[1] * k_cache.shape[1]
     if seq_lens is None:
         seq_lens = torch.full((page_table.shape[0],), capacity, device=q.device)
@@ -148,11 +211,7 @@ def paged_gather(
     k, v = (gather_pages(cache, page_table, seq_lens).transpose(1, 2) for cache in (k_cache, v_cache))
     position = torch.arange(capacity, device=q.device)
     behind = torch.arange(q.shape[1], device=q.device)[:, None] + lengths - q.shape[1] - position
-    bias = _additive((position < lengths) & _band(behind, is_causal, window), q.dtype)
-    out, _ = aten._scaled_dot_product_attention_math(
-        q.transpose(1, 2), k, v, bias, 0.0, False, None, scale=scale, enable_gqa=True
-    )
-    return _one(_answer("bshd", out))
+    return k, v, _additive((position < lengths) & _band(behind, is_causal, window), q.dtype)
 
 
 # --- FlexAttention
@@ -228,7 +287,7 @@ def _block_mask(is_causal: bool, window: int | None, q_len: int, kv_len: int, de
     return flex_module.create_block_mask(visible, None, None, q_len, kv_len, device=device)
 
 
-# --- norms and activations
+# --- norms, rotary embedding and activations
 
 
 def rms_norm(
@@ -253,6 +312,31 @@ def group_norm(
     return functional.group_norm(x, num_groups, weight, bias, eps)
 
 
+def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tensor:
+    """Two products for each half of the pairs, into place; rounded after each."""
+    width, head_dim = cos.shape[-1], x.shape[-1]
+    rotary_dim = width if width == head_dim else 2 * width
+    out = torch.empty_like(x)
+    first, second = _pairs(x, rotary_dim, interleaved)
+    to_first, to_second = _pairs(out, rotary_dim, interleaved)
+    cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
+    (cos_1, cos_2), (sin_1, sin_2) = (
+        _pairs(table, rotary_dim, interleaved) if width == head_dim else (table, table) for table in (cos, sin)
+    )
+    torch.mul(first, cos_1, out=to_first).addcmul_(second, sin_1, value=-1)
+    torch.mul(second, cos_2, out=to_second).addcmul_(first, sin_2)
+    if rotary_dim < head_dim:
+        out[..., rotary_dim:] = x[..., rotary_dim:]
+    return out
+
+
+def _pairs(x: Tensor, rotary_dim: int, interleaved: bool) -> tuple[Tensor, Tensor]:
+    """The first columns of all pairs, and the second ones."""
+    if interleaved:
+        return x[..., :rotary_dim:2], x[..., 1:rotary_dim:2]
+    return x[..., : rotary_dim // 2], x[..., rotary_dim // 2 : rotary_dim]
+
+
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """Two kernels; the activation is rounded between them."""
     return functional.silu(gate) * up
@@ -271,8 +355,8 @@ def silu(x: Tensor) -> Tensor:
 # --- shapes and masks
 
 
-def _heads_first(layout: str, *tensors: Tensor) -> tuple[Tensor, ...]:
-    return tensors if layout == "bhsd" else tuple(t.transpose(1, 2) for t in tensors)
+def _heads_first(layout: str, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return (q, k, v) if layout == "bhsd" else (q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
 
 
 def _answer(layout: str, out: Tensor, lse: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
@@ -280,9 +364,9 @@ def _answer(layout: str, out: Tensor, lse: Tensor | None = None) -> Tensor | tup
     return out if lse is None else (out, lse)
 
 
-def _trains(q: Tensor, k: Tensor, v: Tensor) -> bool:
+def _trains(*tensors: Tensor | None) -> bool:
     """Whether a backward pass will want the log-sum-exp; cuDNN takes up to a fifth longer to write it."""
-    return torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def _one(answer: Tensor | tuple[Tensor, Tensor]) -> Tensor:
