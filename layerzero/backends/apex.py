@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch  # noqa: F401 - first: the extension is linked against its libraries
+
+# isort: split
 import fused_layer_norm_cuda  # noqa: F401 - the extension, which a plain installation does not build
 from apex.normalization.fused_layer_norm import FusedLayerNormAffineFunction, FusedRMSNormAffineFunction
 from torch import Tensor
