@@ -68,14 +68,15 @@ def _wants_a_look(report: dict[str, Any]) -> bool:
 
 
 def _resume(files: list[Path], args: argparse.Namespace) -> int:
-    from layerzero.experiments.sharing import replace_file, resume_file
+    from layerzero.experiments.sharing import resume_file
+    from layerzero.runtime.whole_file import replace_file
 
     asked = [file for file in files if _stopped(file, args.arm)]
     if not asked:
         print(f"lz experiment resume: arm `{args.arm}` is not stopped", file=sys.stderr)
         return 2
     for file in asked:
-        replace_file(resume_file(file), args.arm + "\n")
+        replace_file(resume_file(file), f"{args.arm}\n".encode(), 0o600)
     until = time.monotonic() + args.wait
     while (left := [file for file in asked if _stopped(file, args.arm)]) and time.monotonic() < until:
         time.sleep(0.1)

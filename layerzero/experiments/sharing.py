@@ -19,6 +19,7 @@ from typing import Any
 
 from layerzero.errors import LayerZeroError
 from layerzero.experiments.report import SCHEMA, need_scipy
+from layerzero.runtime.whole_file import replace_file
 
 log = logging.getLogger("layerzero")
 
@@ -47,7 +48,8 @@ class Sharing:
         Raises:
             OSError: The folder cannot be written, or the disk is full; the report before stays.
         """
-        replace_file(self.path, json.dumps({**self._data(), "process": os.getpid(), "every": self._every}))
+        data = {**self._data(), "process": os.getpid(), "every": self._every}
+        replace_file(self.path, json.dumps(data).encode("ascii"), 0o600)
 
     def close(self, remove: bool = True) -> None:
         """End, and take the file away."""
@@ -138,15 +140,3 @@ def read_report(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise LayerZeroError(f"`{path}` is not a report on experiments: no schema {SCHEMA}")
     return data
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file whole, or leave the one before."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from layerzero.errors import LayerZeroError
 from layerzero.runtime.building import CALLABLE, adopt
 from layerzero.runtime.snapshot import Snapshot
 from layerzero.runtime.vocabulary import Vocabulary
+from layerzero.runtime.whole_file import replace_file
 from layerzero.semantics.environment import Environment
 from layerzero.syntax.source import Source
 
@@ -198,19 +198,8 @@ class SnapshotStore:
     def _write(self, kind: str, name: str, body: bytes) -> None:
         path = self.folder / kind / name
         if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, body)
-
-
-def replace_file(path: Path, body: bytes) -> None:
-    """Write a file whole or not at all: a reader, or the next start after a crash, never sees a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(body)
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _bytes(text: str) -> bytes:

@@ -10,15 +10,14 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from layerzero.check.program import Layer, Text
 from layerzero.runtime.vocabulary import Identity
+from layerzero.runtime.whole_file import replace_file
 from layerzero.syntax.source import Source
 
 log = logging.getLogger("layerzero")
@@ -74,17 +73,7 @@ class Kept:
         folder = self.file.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._insist_on_private(folder)
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".part")  # 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_checksum(data) + b"\n" + data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.file)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
+        replace_file(self.file, _checksum(data) + b"\n" + data, 0o600, sync=True)
 
     def _insist_on_private(self, folder: Path) -> None:
         """Whoever may write there decides what this process runs when its policy is bad."""

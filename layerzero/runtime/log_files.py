@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from layerzero.errors import MissingDependencyError
-from layerzero.runtime.export import replace_file
 from layerzero.runtime.record import Record, number, plain
+from layerzero.runtime.whole_file import replace_file
 
 MAX_RECORD_BYTES = 1024 * 1024
 COUNTS = "lz.counts/1"
@@ -108,6 +108,7 @@ class CountsFile:
         if self._counts:
             self._due = time.monotonic() + _COUNTS_EVERY
             body = json.dumps({"schema": COUNTS, "counts": self._counts}, separators=(",", ":"))
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(self._path, body.encode("ascii"))
 
 

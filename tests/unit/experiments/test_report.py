@@ -21,6 +21,7 @@ from layerzero.experiments import sharing
 from layerzero.experiments.latencies import Latencies
 from layerzero.experiments.report import mean_interval, quantile_interval, rate_interval, sample_ratio
 from layerzero.experiments.tally import Moments
+from layerzero.runtime.whole_file import replace_file
 
 Bench = Any  # of conftest.py
 
@@ -172,20 +173,20 @@ def test_the_file_follows_what_happens(bench: Bench, shared: Path) -> None:
 
 
 def test_a_reader_never_sees_a_part_of_the_file(tmp_path: Path) -> None:
-    file, texts = tmp_path / "f.json", [json.dumps({"n": n, "fill": "x" * 100_000}) for n in range(2)]
-    sharing.replace_file(file, texts[0])
+    file, texts = tmp_path / "f.json", [json.dumps({"n": n, "fill": "x" * 100_000}).encode() for n in range(2)]
+    replace_file(file, texts[0])
     ended = threading.Event()
 
     def write() -> None:
         for turn in range(200):
-            sharing.replace_file(file, texts[turn % 2])
+            replace_file(file, texts[turn % 2])
         ended.set()
 
     thread = threading.Thread(target=write)
     thread.start()
     reads = 0
     while not ended.is_set() or not reads:
-        assert file.read_text(encoding="utf-8") in texts
+        assert file.read_bytes() in texts
         reads += 1
     thread.join()
     assert os.listdir(tmp_path) == ["f.json"]
@@ -239,7 +240,7 @@ def test_resume_asks_the_process_and_waits(bench: Bench, shared: Path, capsys: p
 def test_resume_says_when_nobody_answers(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bench.fail()
     file = tmp_path / "gone.json"
-    sharing.replace_file(file, json.dumps({**bench.experiments.report().to_dict(), "process": 1, "every": 1.0}))
+    file.write_text(json.dumps({**bench.experiments.report().to_dict(), "process": 1, "every": 1.0}))
     assert main(["experiment", "resume", "trial.other", str(file), "--wait", "0.2"]) == 1
     assert "no answer from 1 process" in capsys.readouterr().err
 
@@ -269,6 +270,6 @@ def test_names_from_a_policy_do_not_reach_the_terminal_raw(
     data = {**bench.experiments.report().to_dict(), "process": 1, "every": 1.0}
     data["experiments"][0]["arms"][0]["stopped"] = "\x1b[31mred"
     file = tmp_path / "f.json"
-    sharing.replace_file(file, json.dumps(data, default=str))
+    file.write_text(json.dumps(data, default=str))
     assert main(["experiment", "status", str(file)]) == 1
     assert "\x1b" not in capsys.readouterr().out
