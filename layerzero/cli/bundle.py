@@ -11,6 +11,7 @@ Nodes follow it with `lz.configure(URL, watch=True, trust="NAME.pub")`; `lz flee
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -110,6 +111,8 @@ def _sign(args: argparse.Namespace) -> int:
 
     sealed = with_share(_read(args.file), 100.0 if args.share is None else args.share)
     sealed = sealed.signed(load_private(args.key), sealed.share)
+    if os.name == "posix" and os.stat(args.key).st_mode & 0o077:
+        print(f"lz bundle sign: warning: others may read {args.key}; `chmod 600` it", file=sys.stderr)
     args.to = args.file
     return _written(
         args, sealed, f"{counted(len(sealed.signatures), 'signature')}, for {sealed.share / 100:g} % of nodes"
@@ -117,7 +120,7 @@ def _sign(args: argparse.Namespace) -> int:
 
 
 def _written(args: argparse.Namespace, sealed: Sealed, what: str) -> int:
-    from layerzero.fleet.sources.files import replace_file
+    from layerzero.runtime.whole_file import replace_file
 
     replace_file(args.to, sealed.to_bytes())
     if args.json:

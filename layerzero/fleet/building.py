@@ -115,7 +115,7 @@ def _present(source: Source, trust: Trust) -> tuple[str | None, list[Bundle]]:
 
 def with_share(sealed: Sealed, share: float) -> Sealed:
     """For a share of nodes, in percent; signatures for another share do not hold any more."""
-    wanted = round(share * EVERYBODY / 100)
-    if not 1 <= wanted <= EVERYBODY:
+    if not 0.01 <= share <= 100:
         raise ArgumentError(f"a share is from 0.01 to 100 percent, not {share:g}")
+    wanted = round(share * EVERYBODY / 100)
     return sealed if wanted == sealed.share else replace(sealed, share=wanted, signatures=())

@@ -276,6 +276,8 @@ def _manifest_from(data: dict[str, Any]) -> Manifest:
     if any(type(size) is not int or not 0 <= size <= MAX_FILE_BYTES for size in sizes):
         raise BundleError(f"a file of a bundle has at most {MAX_FILE_BYTES} bytes")
     not_before, expires = _time(data["not_before"]), _time(data["expires"])
+    if not_before is not None and expires is not None and expires <= not_before:
+        raise BundleError("a bundle that expires before it is valid is of no use")
     return Manifest(name, version, dict(zip(names, (one[2] for one in files), strict=True)), sizes, not_before, expires)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from layerzero.fleet.bundle import Bundle, BundleError, open_sealed, split
@@ -26,7 +27,12 @@ class KeptBundles:
         self.kept = Kept(f"{shown(url)}\0{node}".encode(), folder, ".lzb")
 
     def save(self, state: RolloutState, bundles: Iterable[Bundle]) -> None:
-        """Keep the bundle in force and the stable one."""
+        """Keep the bundle in force and the stable one; not where another process has kept a later state here, which
+        would bring a replay back at the next start."""
+        with suppress(OSError, ValueError, TypeError, LookupError):
+            there, _ = self._read()
+            if there.name == state.name and there.version > state.version:
+                return
         head = {"schema": SCHEMA, "name": state.name, "version": state.version, "digest": state.digest}
         self.kept.write(json.dumps(head).encode("ascii") + b"\n" + b"".join(b.sealed.to_bytes() for b in bundles))
 
@@ -34,11 +40,7 @@ class KeptBundles:
         """What was kept: the candidate and the stable bundle, where a trusted key has signed them. Nothing where
         nothing is, or it is bad, which the log says."""
         try:
-            head, _, data = self.kept.read_bytes().partition(b"\n")
-            found = json.loads(head)
-            if found["schema"] != SCHEMA:
-                raise ValueError(f"it has the schema `{found['schema']}`, not `{SCHEMA}`")
-            state = RolloutState(str(found["name"]), int(found["version"]), str(found["digest"]))
+            state, data = self._read()
             sealed = split(data) if data else ()
         except FileNotFoundError:
             return RolloutState(), None, None
@@ -56,3 +58,10 @@ class KeptBundles:
         except BundleError as error:
             log.error("the bundles kept in %s are not used: %s", self.kept.file, error)
             return state, None, None
+
+    def _read(self) -> tuple[RolloutState, bytes]:
+        head, _, data = self.kept.read_bytes().partition(b"\n")
+        found = json.loads(head)
+        if found["schema"] != SCHEMA:
+            raise ValueError(f"it has the schema `{found['schema']}`, not `{SCHEMA}`")
+        return RolloutState(str(found["name"]), int(found["version"]), str(found["digest"])), data

@@ -56,9 +56,9 @@ def admit(bundle: Bundle, state: RolloutState, now: datetime) -> None:
     if manifest.version == state.version and bundle.digest != state.digest:
         raise BundleError(f"{bundle} is refused: another bundle ({state.digest[:12]}) has had this version")
     clock = f"; the clock of this node says {now:%Y-%m-%dT%H:%M:%SZ}"
-    if manifest.expires is not None and now > manifest.expires + SKEW:
+    if manifest.expires is not None and now - SKEW > manifest.expires:
         raise BundleError(f"{bundle} is refused: it expired at {manifest.expires:%Y-%m-%dT%H:%M:%SZ}{clock}")
-    if manifest.not_before is not None and now < manifest.not_before - SKEW:
+    if manifest.not_before is not None and now + SKEW < manifest.not_before:
         raise BundleError(f"{bundle} is refused: it is valid from {manifest.not_before:%Y-%m-%dT%H:%M:%SZ}{clock}")
 
 

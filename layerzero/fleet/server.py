@@ -159,7 +159,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE if length else HTTPStatus.LENGTH_REQUIRED)
             return None
-        return self.rfile.read(int(length))
+        data = self.rfile.read(int(length))
+        if len(data) < int(length):  # who sent it has gone away: half a release must not replace a whole one
+            self.close_connection = True
+            return None
+        return data
 
     def _may_write(self) -> bool:
         wanted = None if self.server.token is None else f"Bearer {self.server.token}".encode()

@@ -1,4 +1,5 @@
-"""`etcd://host:2379/fleet/prod`: a release under a key of etcd, by its v3 JSON gateway; `etcds://` for TLS.
+"""`etcd://host:2379/fleet/prod`: a release under a key of etcd, by its v3 JSON gateway; `etcds://` for TLS, and
+`etcds://user:password@host:2379/fleet/prod` where etcd has authentication enabled.
 
     fleet/prod               the release
     fleet/prod/hold/DIGEST   what holds a candidate up
@@ -15,7 +16,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx  # web.py says which package is wanted where it is missing
 
@@ -34,17 +35,21 @@ from layerzero.fleet.source import (
     key_path,
     shown,
 )
-from layerzero.fleet.sources.web import failing, read
+from layerzero.fleet.sources.web import client, failing, read
+from layerzero.syntax.visible import visible
 
 _MAX_ANSWER = 2 * MAX_RELEASE_BYTES
 
 
 def open_url(url: str) -> EtcdSource:
     parts = urlsplit(url)
-    if not parts.hostname or "@" in parts.netloc or parts.query:
-        raise ArgumentError(f"`{shown(url)}` is no address of etcd: wanted etcd://host:2379/fleet/prod")
+    login, _, host = parts.netloc.rpartition("@")
+    if not parts.hostname or parts.query or (login and not (parts.username and parts.password)):
+        wanted = "etcd://host:2379/fleet/prod or etcds://user:password@host:2379/fleet/prod"
+        raise ArgumentError(f"`{shown(url)}` is no address of etcd: wanted {wanted}")
+    user = (unquote(parts.username or ""), unquote(parts.password or "")) if login else None
     scheme = "https" if parts.scheme == "etcds" else "http"
-    return EtcdSource(f"{scheme}://{parts.netloc}", key_path(url), shown(url))
+    return EtcdSource(f"{scheme}://{host}", key_path(url), shown(url), user)
 
 
 class EtcdSource:
@@ -52,12 +57,13 @@ class EtcdSource:
 
     how = "watch of etcd"
 
-    def __init__(self, server: str, key: str, name: str) -> None:
+    def __init__(self, server: str, key: str, name: str, user: tuple[str, str] | None = None) -> None:
         self.key = key
         self.name = name
         self._server = server
         self._lease: tuple[str, float] | None = None  # and until when it is used
-        self._client = httpx.Client(timeout=MOST_SECONDS, headers={"Accept-Encoding": "identity"})
+        self._user = user  # and password
+        self._client = client({})
 
     def fetch(self, mark: str | None, wait: float) -> Fetched:
         found, value = self._get(self.key, count=mark is not None)
@@ -150,16 +156,36 @@ class EtcdSource:
         self._client.close()
 
     def _ask(self, what: str, data: dict[str, Any]) -> dict[str, Any]:
+        """What etcd answers; where it wants to know who asks, by a token, which it forgets when it is not used."""
+        if self._user is not None and "Authorization" not in self._client.headers:
+            self._log_in(*self._user)
+        status, found = self._post(what, data)
+        if status == 401 and self._user is not None:
+            self._log_in(*self._user)
+            status, found = self._post(what, data)
+        return self._accepted(status, found)
+
+    def _log_in(self, user: str, password: str) -> None:
+        self._client.headers.pop("Authorization", None)
+        found = self._accepted(*self._post("auth/authenticate", {"name": user, "password": password}))
+        with self._reading():
+            self._client.headers["Authorization"] = found["token"]
+
+    def _accepted(self, status: int, found: object) -> dict[str, Any]:
+        if not isinstance(found, dict):
+            said = "its answer is no JSON object"
+        elif status == 200:
+            return found
+        else:
+            said = visible(str(found.get("message") or found.get("error")))
+        raise SourceError(f"{self.name} refuses: {said[:300]} ({status})")
+
+    def _post(self, what: str, data: dict[str, Any]) -> tuple[int, object]:
         with failing(self.name), self._client.stream("POST", f"{self._server}/v3/{what}", json=data) as answer:
             body = read(answer, _MAX_ANSWER)
-        try:
-            found = json.loads(body)
-            if answer.status_code == 200 and isinstance(found, dict):
-                return found
-            said = str(found.get("message") or found.get("error"))
-        except (ValueError, AttributeError, RecursionError):
-            said = "its answer is no JSON"
-        raise SourceError(f"{self.name} refuses: {said[:300]} ({answer.status_code})")
+        with suppress(ValueError, RecursionError):
+            return answer.status_code, json.loads(body)
+        return answer.status_code, None
 
 
 def _text(key: str) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,8 +32,10 @@ from layerzero.fleet.source import (
     SourceError,
     shown,
 )
+from layerzero.runtime.whole_file import replace_file
 
 LOOK_EVERY = 0.25  # seconds
+SETTLED = 2.0  # seconds after which another content has another time of change, on any file system
 
 
 def open_url(url: str) -> FileSource:
@@ -53,19 +55,22 @@ class FileSource:
         self.path = path
         self.holds = path.with_name(f"{path.name}.holds")
         self.nodes = path.with_name(f"{path.name}.nodes")
+        self._unchanged: tuple[tuple[int, ...], str] | None = None  # what a file looked like that had this mark
 
     def fetch(self, mark: str | None, wait: float) -> Fetched:
         until = time.monotonic() + wait
         while True:
             before = self._stat()  # first, so that what changes while it is read is a change
-            data = self._read()
-            found = _mark(data)
-            if found != mark:
-                return Fetched(data, found)
+            if mark is None or self._unchanged != (before, mark):
+                data = self._read()
+                found = _mark(data)
+                # A file that was written just now may be written again within the same tick of its clock.
+                self._unchanged = (before, found) if abs(time.time() - max(before[-2:]) / 1e9) > SETTLED else None
+                if found != mark:
+                    return Fetched(data, found)
             if time.monotonic() >= until:
-                return Fetched(None, found)
-            while self._stat() == before and time.monotonic() < until:
-                time.sleep(LOOK_EVERY)
+                return Fetched(None, mark)
+            time.sleep(LOOK_EVERY)
 
     def _read(self) -> bytes:
         with _failing(self.path), self.path.open("rb") as stream:
@@ -77,6 +82,8 @@ class FileSource:
     def _stat(self) -> tuple[int, ...]:
         with _failing(self.path):
             found = self.path.stat()
+            if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for without end
+                raise SourceError(f"{self.path} is not a file")
             return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def push(self, data: bytes, mark: str | None) -> None:
@@ -134,20 +141,6 @@ class FileSource:
 
 def _mark(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def replace_file(file: Path, data: bytes) -> None:
-    """Put a file in its place as a whole."""
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, file)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 @contextmanager

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,10 +42,24 @@ TOKEN = "LAYERZERO_FLEET_TOKEN"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MOST_SECONDS_IN_ALL = 60.0  # for an answer that comes in small pieces
 _ABSENT = (404, 410)
+_ETAG = re.compile(r"[!-~]{1,1024}")  # another one cannot be sent back, and counts as none
 
 
 def open_url(url: str) -> WebSource:
     return WebSource(url)
+
+
+def client(headers: Mapping[str, str]) -> httpx.Client:
+    """Connections that never unpack what comes, so that little cannot become much.
+
+    Raises:
+        SourceError: The certificates in SSL_CERT_FILE or SSL_CERT_DIR cannot be read.
+    """
+    try:
+        return httpx.Client(timeout=MOST_SECONDS, headers={"Accept-Encoding": "identity", **headers})
+    except OSError as error:
+        files = [f"{name}={os.environ[name]}" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ]
+        raise SourceError(f"certificates cannot be read ({', '.join(files)}): {error.strerror or error}") from error
 
 
 @contextmanager
@@ -85,13 +100,13 @@ class WebSource:
         if parts.username or parts.password:
             raise ArgumentError(f"`{shown(url)}`: a password in an address is seen by many; set {TOKEN} to a token")
         self.url = url.rstrip("/")
-        headers = {"Accept-Encoding": "identity"}
+        headers = {}
         token = os.environ.get(TOKEN)
         if token and parts.scheme == "http" and parts.hostname not in LOOPBACK:
             raise ArgumentError(f"`{shown(url)}`: the token in {TOKEN} would be readable on its way; use https")
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        self._client = httpx.Client(timeout=MOST_SECONDS, headers=headers)
+        self._client = client(headers)
 
     def fetch(self, mark: str | None, wait: float) -> Fetched:
         headers = {"Prefer": f"wait={wait:.0f}"} if wait >= 1 else {}
@@ -99,13 +114,14 @@ class WebSource:
             headers["If-None-Match"] = mark
         timeout = httpx.Timeout(MOST_SECONDS, read=wait + MOST_SECONDS)
         with failing(self.url), self._client.stream("GET", self.url, headers=headers, timeout=timeout) as answer:
-            if answer.status_code == 304:
-                return Fetched(None, mark or "")
+            if answer.status_code == 304 and mark:
+                return Fetched(None, mark)
             if answer.status_code in _ABSENT:
                 raise AbsentError(self._said(answer))
             if answer.status_code != 200:
                 raise SourceError(self._said(answer))
-            return Fetched(read(answer, MAX_RELEASE_BYTES), answer.headers.get("ETag", ""))
+            etag = answer.headers.get("ETag", "")
+            return Fetched(read(answer, MAX_RELEASE_BYTES), etag if _ETAG.fullmatch(etag) else "")
 
     def push(self, data: bytes, mark: str | None) -> None:
         condition = {"If-None-Match": "*"} if mark is None else {"If-Match": mark} if mark else {}

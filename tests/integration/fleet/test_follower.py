@@ -27,10 +27,10 @@ from layerzero.fleet.kept import KeptBundles
 from layerzero.fleet.keys import Trust
 from layerzero.fleet.source import Hold, SourceError, open_source
 from layerzero.fleet.sources import web
-from layerzero.fleet.sources.files import replace_file
 from layerzero.fleet.status import FleetStatus
 from layerzero.runtime.engine import Engine
 from layerzero.runtime.vocabulary import Vocabulary
+from layerzero.runtime.whole_file import replace_file
 from layerzero.semantics.environment import Environment
 from tests.integration.fleet.servers import KINDS, Place, place, wait_until
 from tests.unit.fleet.made import release, signed, trusting
@@ -184,6 +184,23 @@ def test_a_start_without_source_has_the_last_good_bundle(tmp_path: Path, url: st
     with pytest.raises(SourceError):
         nothing.begin()
     assert nothing.version == 0
+
+
+def test_a_process_that_is_behind_does_not_bring_a_replay_back(
+    url: str, tmp_path: Path, node: Callable[..., Node]
+) -> None:
+    kept = tmp_path / "kept"
+    put(url, signed(7))
+    behind = node(url, kept).begin()
+    behind.close()
+    put(url, signed(8))
+    node(url, kept).begin().close()
+    behind.follower._node._kept = None
+    behind.follower._node._runs(behind.follower._node.active)  # and keeps what it has, version 7
+    plant(url, release(signed(7)))
+    again = node(url, kept).begin()
+    again.fails_with("replay")
+    assert again.version == 8
 
 
 def test_what_is_kept_is_verified_again_and_needs_a_private_folder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx
 import pytest
@@ -18,7 +20,8 @@ import pytest
 from layerzero.errors import ArgumentError
 from layerzero.fleet.server import FleetServer
 from layerzero.fleet.source import AbsentError, Hold, Source, SourceError, open_source, shown
-from layerzero.fleet.sources import web
+from layerzero.fleet.sources import files, web
+from layerzero.fleet.sources.files import FileSource
 from tests.integration.fleet.servers import KINDS, Place, place
 
 DIGEST = "a" * 64
@@ -119,7 +122,7 @@ def test_a_server_that_is_started_again_goes_on_where_it_was(there: Place, sourc
 @pytest.mark.parametrize(
     "url",
     "ftp://host/prod https:///prod https://host https://host/prod?x=1 redis://host/prod redis://host/0 etcd://host "
-    "etcd://user:secret@host/prod file://host/p.lzb https://user:secret@host/prod redis://host/0/a%20b "
+    "etcd://user@host/prod file://host/p.lzb https://user:secret@host/prod redis://host/0/a%20b "
     "redis://u:secret@host:x/0/p http://[::1/p etcd://:secret@host/p".split(),
 )
 def test_an_address_that_is_none_is_said_without_its_password(url: str) -> None:
@@ -272,7 +275,108 @@ def test_a_packed_answer_is_not_unpacked() -> None:
         assert source.fetch(None, 0.0).data == packed
 
 
+def test_a_server_that_says_nothing_has_changed_to_who_has_nothing_is_in_error() -> None:
+    with answering(b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n") as host:
+        with closing(open_source(f"http://{host}/p")) as source:
+            with pytest.raises(SourceError, match="304"):
+                source.fetch(None, 0.0)
+            assert source.fetch('"x"', 0.0).data is None
+
+
+@pytest.mark.parametrize("etag", ['"\xe9"', '"' + "x" * 5000 + '"'])
+def test_a_mark_that_cannot_be_sent_back_is_none(etag: str) -> None:
+    with answering(OK + f"Connection: close\r\nETag: {etag}\r\nContent-Length: 1\r\n\r\nx".encode("latin-1")) as host:
+        with closing(open_source(f"http://{host}/p")) as source:
+            assert source.fetch(source.fetch(None, 0.0).mark, 0.0).data == b"x"
+
+
+def test_a_push_that_breaks_off_leaves_the_release_before(tmp_path: Path) -> None:
+    with FleetServer(tmp_path).running() as url:
+        assert httpx.put(f"{url}/p", content=b"whole", headers={"If-None-Match": "*"}).status_code == 204
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as broken:
+            broken.sendall(b"PUT /p HTTP/1.1\r\nContent-Length: 1000\r\n\r\nhalf")
+            broken.shutdown(socket.SHUT_WR)
+            assert broken.recv(1000) == b""  # the server has given it up
+        assert httpx.get(f"{url}/p").content == b"whole"
+
+
+def test_certificates_that_cannot_be_read_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "absent.pem")
+    for scheme in ("https", "etcds"):
+        with pytest.raises(SourceError, match=r"SSL_CERT_FILE=absent\.pem"):
+            open_source(f"{scheme}://host/p")
+
+
 def test_a_redirection_is_not_followed() -> None:
     with answering(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/x\r\nContent-Length: 0\r\n\r\n") as host:
         with closing(open_source(f"http://{host}/p")) as source, pytest.raises(SourceError, match="302"):
             source.fetch(None, 0.0)
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p")
+    with pytest.raises(SourceError, match="is not a file"):
+        open_source(f"file://{tmp_path}/p").fetch(None, 0.0)
+
+
+def test_a_file_that_stays_is_read_once(tmp_path: Path) -> None:
+    file = tmp_path / "p"
+    file.write_bytes(b"one")
+    os.utime(file, (1e9, 1e9))
+    source = FileSource(file)
+    mark = source.fetch(None, 0.0).mark
+    time.sleep(files.SETTLED)
+    assert source.fetch(mark, 0.0).data is None
+    with patch.object(FileSource, "_read", side_effect=AssertionError("read again")):
+        assert source.fetch(mark, 0.3).data is None
+    file.write_bytes(b"two")
+    assert source.fetch(mark, 0.0).data == b"two"
+
+
+# ---------------------------------------------------------------- etcd with users
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """etcd in which user `fleet` may use what is below `fleet/`, and nobody anything without a password."""
+    found = place("etcd", tmp_path_factory.mktemp("guarded"))
+    name = lambda text: base64.b64encode(text.encode()).decode()  # noqa: E731
+    own = {"permType": "READWRITE", "key": name("fleet/"), "range_end": name("fleet0")}
+    for what, data in (
+        ("user/add", {"name": "root", "password": "r"}),
+        ("role/add", {"name": "root"}),
+        ("user/grant", {"user": "root", "role": "root"}),
+        ("user/add", {"name": "fleet", "password": "p@ss/word"}),
+        ("role/add", {"name": "nodes"}),
+        ("role/grant", {"name": "nodes", "perm": own}),
+        ("user/grant", {"user": "fleet", "role": "nodes"}),
+        ("enable", {}),
+    ):
+        httpx.post(f"http://127.0.0.1:{found.port}/v3/auth/{what}", json=data).raise_for_status()
+    yield found
+    found.stop()
+
+
+def test_etcd_is_asked_as_the_user_of_the_address(guarded: Place) -> None:
+    as_user = guarded.url.replace("etcd://", "etcd://fleet:p%40ss%2Fword@")
+    with closing(open_source(as_user)) as source:
+        source.push(b"one", None)
+        source.report("node-1", b"{}")
+        mark = source.fetch(None, 0.0).mark
+        assert source.fetch(mark, 1.0).data is None
+        guarded.stop()
+        guarded.start()  # and has forgotten the token
+        assert source.fetch(mark, 1.0).data is None
+        assert list(source.reports()) == [b"{}"]
+
+
+def test_etcd_refuses_strangers_and_the_password_is_not_shown(guarded: Place) -> None:
+    for who, why in (("", "user name is empty"), ("fleet:secret@", "authentication failed")):
+        with closing(open_source(guarded.url.replace("etcd://", f"etcd://{who}"))) as source:
+            with pytest.raises(SourceError, match=why) as refused:
+                source.fetch(None, 0.0)
+            assert "secret" not in str(refused.value)

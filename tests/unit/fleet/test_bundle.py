@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from layerzero.cli import main
+from layerzero.errors import ArgumentError
 from layerzero.fleet import bundle as bundles
+from layerzero.fleet.building import with_share
 from layerzero.fleet.bundle import EVERYBODY, BundleError, Sealed, open_sealed, seal, split
 from layerzero.fleet.keys import Trust, generate, load_private
 from layerzero.syntax.limits import MAX_FILE_BYTES
@@ -175,3 +178,27 @@ def test_keys_in_files(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="no public key"):
             Trust.load(wrong)
     assert text(1).startswith("policy")
+
+
+def test_a_bundle_that_expires_before_it_is_valid_is_not_built() -> None:
+    day = datetime(2027, 1, 1, tzinfo=UTC)
+    with pytest.raises(BundleError, match="before it is valid"):
+        unsigned(1, not_before=day, expires=day)
+
+
+@pytest.mark.parametrize("share", [0.0, -5.0, 101.0, float("nan"), float("inf")])
+def test_a_share_is_a_percentage(share: float) -> None:
+    with pytest.raises(ArgumentError, match=r"0\.01 to 100 percent"):
+        with_share(unsigned(1), share)
+
+
+def test_who_signs_with_a_key_that_others_may_read_is_warned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret, _ = generate(tmp_path / "ops")
+    bundle = tmp_path / "p.lzb"
+    bundle.write_bytes(unsigned(1).to_bytes())
+    for mode, said in ((0o600, False), (0o640, True)):
+        secret.chmod(mode)
+        assert main(["bundle", "sign", str(bundle), "--key", str(secret)]) == 0
+        assert ("others may read" in capsys.readouterr().err) is said

@@ -86,6 +86,10 @@ def test_times_hold_within_the_skew_of_a_clock() -> None:
         admit(bundle, RolloutState(), end + SKEW + second)
 
 
+def test_the_last_moment_of_the_calendar_is_a_time_like_others() -> None:
+    admit(opened(signed(7, expires=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))), RolloutState(), NOW)
+
+
 def test_a_candidate_is_newer_than_the_stable_bundle() -> None:
     assert release_of([CANDIDATE, STABLE]) == (CANDIDATE, STABLE)
     assert release_of([STABLE]) == (None, STABLE)
