@@ -1,27 +1,20 @@
 """Builds policies in a warm worker process, so that the threads of this one keep the interpreter lock.
 
-The worker is a child, started when it is first needed. It is spawned, never forked: a copy of a process that holds
-CUDA contexts and threads is no place to work in. What comes back is unpacked in slices (see compiler.slices), and an
-operation that a policy leaves as it was is not unpacked at all.
+The worker is a child, started when it is first needed. What comes back is unpacked in slices (see compiler.slices), and
+an operation that a policy leaves as it was is not unpacked at all.
 """
 
 from __future__ import annotations
 
 import functools
-import io
-import json
 import logging
-import multiprocessing.spawn
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, cast
+from typing import cast
 from weakref import WeakValueDictionary
 
 from layerzero.check import load_texts, require
@@ -32,8 +25,9 @@ from layerzero.compiler.matcher import function_of
 from layerzero.compiler.slices import Slices
 from layerzero.errors import LayerZeroError, PolicyError
 from layerzero.runtime.building import InProcess, Loaded, Material, adopt, content_digest, revised_texts
+from layerzero.runtime.child import Child, ChildLostError
 from layerzero.runtime.failures import finding_from
-from layerzero.runtime.frames import ClosedError, from_pieces, receive, send
+from layerzero.runtime.frames import from_pieces
 from layerzero.runtime.vocabulary import Vocabulary
 from layerzero.runtime.worker_data import Json, environment_data, key_of, material_data
 from layerzero.semantics.environment import Environment
@@ -42,10 +36,6 @@ from layerzero.syntax.source import Source
 log = logging.getLogger("layerzero")
 
 KEPT_FORMS = 512
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from layerzero.runtime.worker_main import main; main(*json.loads(sys.argv[2]))"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +86,11 @@ class Worker:
         """Begin anew, also in a forked child: the process that its parent started is not its own."""
         self._pid = os.getpid()
         self._asking = threading.RLock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._replies: BinaryIO | None = None
+        self._child: Child | None = None
         self._deaths: deque[float] = deque(maxlen=self.limits.deaths)
         self._sources: WeakValueDictionary[tuple[str, str], Source] = WeakValueDictionary()
         self._forms: OrderedDict[str, OperationForm] = OrderedDict()
         self._served: OrderedDict[str, None] = OrderedDict()  # keys of programs that were compiled before
-        self._overdue = False
 
     # ------------------------------------------------------------ the builder
 
@@ -269,75 +257,51 @@ class Worker:
 
     def _ask(self, request: Json, blobs: Sequence[bytes]) -> tuple[Json, list[bytes]]:
         with self._lock():
-            process = self._running()
-            assert process.stdin is not None and self._replies is not None
-            self._overdue = False
-            timer = threading.Timer(self.limits.seconds, self._overtime, [process])
-            timer.daemon = True
-            timer.start()
+            child = self._running()
             try:
-                send(cast(BinaryIO, process.stdin), request, blobs)
-                text, answers = receive(self._replies)
-            except (OSError, ClosedError, ValueError) as error:
-                raise self._lost(process) from error
-            finally:
-                timer.cancel()
+                text, answers = child.ask(request, blobs, self.limits.seconds)
+            except ChildLostError as error:
+                raise self._lost(error) from error
             slices = Slices()
             reply = cast(Json, from_pieces(text, slices.each))
             self.longest = max(self.longest, slices.longest)
             if reply.get("error") == "memory":
-                self._end(process)
+                self._end()
             return reply, answers
 
-    def _overtime(self, process: subprocess.Popen[bytes]) -> None:
-        self._overdue = True
-        process.kill()
-
-    def _lost(self, process: subprocess.Popen[bytes]) -> WorkerLostError:
-        self._end(process)
-        if self._overdue:
+    def _lost(self, error: ChildLostError) -> WorkerLostError:
+        self._child = None
+        if error.overdue:
             limit = f"{self.limits.seconds:g} s, which is the limit"
             message = f"reading or compiling the policy takes longer than {limit}"
             return WorkerLostError(message, again=False)
         self._deaths.append(time.monotonic())
-        code = process.returncode
-        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        return WorkerLostError(f"the worker process ended {how} while it worked on the policy", again=True)
+        return WorkerLostError(f"the worker process {error} while it worked on the policy", again=True)
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is not None:
-            if self._process.poll() is None:
-                return self._process
-            self._overdue = False
-            self._lost(self._process)  # it ended between two requests, which counts as well
+    def _running(self) -> Child:
+        if self._child is not None:
+            if self._child.runs:
+                return self._child
+            self._lost(self._child.end())  # it ended between two requests, which counts as well
         if len(self._deaths) == self.limits.deaths and time.monotonic() - self._deaths[0] < 60:
             message = f"the worker process died {self.limits.deaths} times within a minute; it is not started again yet"
             raise WorkerLostError(message, again=False)
-        paths = [path or os.getcwd() for path in sys.path]
-        command = [os.fsdecode(multiprocessing.spawn.get_executable() or sys.executable), "-c", _START]
-        arguments = [json.dumps(paths), json.dumps([self.limits.memory, os.getpid()])]
         try:
-            process = subprocess.Popen([*command, *arguments], bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self._child = Child("layerzero.runtime.worker_main", self.limits.memory)
         except OSError as error:
             raise WorkerLostError(f"the worker process cannot be started: {error}", again=False) from error
-        assert process.stdout is not None
-        self._process, self._replies = process, io.BufferedReader(cast(Any, process.stdout))
-        return process
+        return self._child
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
-        self._process = self._replies = None
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.end()
+        self._child = None
 
     @property
     def pid(self) -> int | None:
         """The worker's process id, None where none runs."""
-        running = self._pid == os.getpid() and self._process is not None and self._process.poll() is None
-        return self._process.pid if running and self._process is not None else None
+        child = self._child if self._pid == os.getpid() else None
+        return child.pid if child is not None and child.runs else None
 
     def start(self) -> None:
         """Have the worker ready before it is needed.
@@ -351,8 +315,7 @@ class Worker:
     def close(self) -> None:
         """End the worker; the next request starts another."""
         with self._lock():
-            if self._process is not None:
-                self._end(self._process)
+            self._end()
 
 
 @functools.cache
