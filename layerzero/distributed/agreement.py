@@ -43,8 +43,7 @@ class Agreement:
 
     def objection(self, key: str, what: str) -> str:
         """Why the reports under a name do not agree, empty where they do; for the leader."""
-        reports = self.board.gather(key, self.timeout)
-        silent = self.board.silent(reports, self.timeout)
+        reports, silent = self.board.gather(key, self.timeout)
         errors, said = differences(reports)
         if said:
             log.warning("ranks differ in what they found out while serving:%s", listed(said))
@@ -70,14 +69,16 @@ class Agreement:
         """
         longest = 2 * self.timeout  # the leader itself may wait for somebody
         until = time.monotonic() + longest
+        leads = self.board.ranks[0]
         while True:
             outcome = self.settled(key)
             if outcome is not None:
                 return outcome
             if meanwhile():
                 until = time.monotonic() + longest
+            elif self.board.ended(leads):
+                return self.settle(key, Outcome(f"the process of {spelt([leads])}, which leads, has ended"))
             elif time.monotonic() > until:
-                leader = spelt(self.board.ranks[:1])
-                return self.settle(key, Outcome(f"{leader}, which leads, did not decide within {longest:g} s"))
+                return self.settle(key, Outcome(f"{spelt([leads])}, which leads, did not decide within {longest:g} s"))
             else:
                 time.sleep(PAUSE)

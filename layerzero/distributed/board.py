@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from layerzero.distributed.processes import Watched, own
 from layerzero.errors import RanksError
 
 Json = dict[str, Any]
@@ -39,6 +40,8 @@ class Board:
             self._store.set_timeout(_ANSWER)
             # Who joins a group again begins a board of its own, as all others do who join it again.
             self._prefix = f"layerzero/{self._store.add(f'layerzero/joined/{rank}', 1)}/"
+        self._watched: dict[int, Watched] = {}
+        self.post(f"process/{rank}", own())
 
     @property
     def leads(self) -> bool:
@@ -72,8 +75,9 @@ class Board:
             found: Json = json.loads(self._store.get(self._prefix + key))
             return found
 
-    def gather(self, key: str, seconds: float) -> Mapping[int, Json]:
-        """What each rank said under `key`; ranks that said nothing in time, or have left, are left out."""
+    def gather(self, key: str, seconds: float) -> tuple[Mapping[int, Json], str]:
+        """What each rank said under `key`, and in words who said nothing: in time, or because it has left or ended;
+        nobody waits for others then."""
         found: dict[int, Json] = {}
         until = time.monotonic() + seconds
         while True:
@@ -84,21 +88,31 @@ class Board:
                     break  # ranks are about equally fast: one look at a time while the first is not there
                 found[rank] = said
             else:
-                return found
-            if time.monotonic() > until or self.read(f"left/{missing[0]}") is not None:
+                return found, ""
+            late = time.monotonic() > until
+            if late or self.read(f"left/{missing[0]}") is not None or any(map(self.ended, missing)):
                 rest = ((rank, self.read(f"{key}/{rank}")) for rank in missing)
-                return {**found, **{rank: said for rank, said in rest if said is not None}}
+                found |= {rank: said for rank, said in rest if said is not None}
+                return found, self._silent([rank for rank in missing if rank not in found], seconds)
             time.sleep(PAUSE)
 
-    def silent(self, found: Iterable[int], seconds: float) -> str:
-        """Who said nothing, in words; empty where everybody did."""
-        missing = [rank for rank in self.ranks if rank not in set(found)]
+    def _silent(self, missing: Sequence[int], seconds: float) -> str:
         left = [rank for rank in missing if self.read(f"left/{rank}") is not None]
+        ended = [rank for rank in missing if rank not in left and self.ended(rank)]
         parts = [f"{spelt(left)} left the group"] if left else []
-        dead = [rank for rank in missing if rank not in left]
-        if dead and not left:  # nobody waited for them longer than for those who left
-            parts.append(f"{spelt(dead)} did not answer within {seconds:g} s")
+        parts += [f"the process of {spelt([rank])} has ended" for rank in ended]
+        if missing and not parts:  # else nobody waited for the others so long
+            parts.append(f"{spelt(missing)} did not answer within {seconds:g} s")
         return "; ".join(parts)
+
+    def ended(self, rank: int) -> bool:
+        """Whether the process of a rank is known to have ended; one on another machine is only missed."""
+        if rank not in self._watched:
+            told = self.read(f"process/{rank}")
+            if told is None:  # it has not joined yet
+                return False
+            self._watched[rank] = Watched(told)
+        return self._watched[rank].ended
 
     def leave(self) -> None:
         """Nobody needs to wait for this rank any more."""

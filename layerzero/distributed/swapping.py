@@ -115,8 +115,7 @@ class Swapping:
             at = fastest + ahead
             self._board.post(f"{key}/step/{attempt}", {"at": at})
             self._vote(key, attempt, swap, at)
-            votes = self._board.gather(f"{key}/vote/{attempt}", self._agreement.timeout)
-            silent = self._board.silent(votes, self._agreement.timeout)
+            votes, silent = self._board.gather(f"{key}/vote/{attempt}", self._agreement.timeout)
             if silent:
                 return f"{stays}: {silent}", 0
             if all(vote["early"] for vote in votes.values()):

@@ -1,6 +1,6 @@
 """Four ranks over gloo, each a process with a loop: `python loop.py FOLDER PORT`, which writes FOLDER/RANK.json.
 
-The parent imports torch and looks at this machine once, and forks. The ranks go through three chapters, with a barrier
+The parent imports torch and looks at this machine once, and forks. The ranks go through four chapters, with a barrier
 before each.
 """
 
@@ -24,7 +24,7 @@ import torch.distributed as dist
 import layerzero as lz
 from layerzero.distributed import Ranks
 
-SIZE, KILLED = 4, 3
+SIZE, STOPPED, KILLED = 4, 2, 3
 X = torch.ones(2)
 
 
@@ -77,9 +77,43 @@ def library(rank: int, folder: Path) -> Any:
     return {"said": said, "stayed": stayed, "then": lz.status().policy}
 
 
+def stopped(rank: int, folder: Path) -> Any:
+    """A rank is stopped while the leader tries a swap, goes on, and takes part in the next."""
+    ranks = lz.join_ranks(timeout=1.5)
+    ranks.configure(folder / "good.lzp")
+    note = folder / "stopped.pid"
+    if rank == STOPPED:
+        (folder / "stopped.new").write_text(str(os.getpid()))
+        (folder / "stopped.new").replace(note)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    said: list[str] = []
+
+    def lead() -> None:
+        while not note.is_file():
+            time.sleep(0.01)
+        pid = int(note.read_text())
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.01)
+        said.append(refused(lambda: ranks.swap(lz.Policy.from_text('policy "never"'))))
+        os.kill(pid, signal.SIGCONT)
+        said.append(refused(lambda: ranks.swap(lz.Policy.from_text('policy "after"'))))
+
+    leading = threading.Thread(target=lead)
+    if rank == 0:
+        leading.start()
+    until = time.monotonic() + 60
+    while lz.status().policy != "after" and time.monotonic() < until:
+        steps(ranks, 1)
+    if rank == 0:
+        leading.join()
+    dist.barrier()
+    ranks.close()
+    return {"said": said, "policy": lz.status().policy}
+
+
 def killed(rank: int, folder: Path) -> Any:
     """A rank is killed in the middle of the loop; then the leader tries a swap."""
-    ranks = lz.join_ranks(timeout=1.5)
+    ranks = lz.join_ranks(timeout=600.0)  # nobody waits for it: the process is seen to end
     ranks.configure(folder / "good.lzp")
     steps(ranks, 20)
     if rank == KILLED:
@@ -88,9 +122,9 @@ def killed(rank: int, folder: Path) -> Any:
     said = refused(lambda: ranks.swap(lz.Policy.from_text('policy "never"'))) if rank == 0 else ""
     while ranks.status().failure is None and time.monotonic() - started < 30:
         steps(ranks, 1)
-    seconds, status = time.monotonic() - started, ranks.status()
+    status = ranks.status()
     steps(ranks, 20)
-    return {"said": said, "failure": status.failure, "policy": lz.status().policy, "seconds": seconds}
+    return {"said": said, "failure": status.failure, "policy": lz.status().policy}
 
 
 def steps(ranks: Ranks, number: int) -> None:
@@ -111,7 +145,7 @@ def serve(rank: int, folder: Path, port: int) -> None:
     store = dist.TCPStore("127.0.0.1", port, SIZE, rank == 0, timedelta(seconds=60))
     dist.init_process_group("gloo", store=store, rank=rank, world_size=SIZE, timeout=timedelta(seconds=60))
     said = {}
-    for chapter in (swaps, library, killed):
+    for chapter in (swaps, library, stopped, killed):
         dist.barrier()
         said[chapter.__name__] = chapter(rank, folder)
     (folder / f"{rank}.new").write_text(json.dumps(said))

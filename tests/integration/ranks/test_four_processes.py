@@ -69,9 +69,16 @@ def test_a_rank_with_another_library_is_named_on_all(said: list[dict[str, Any]])
 
 
 @pytest.mark.slow
+def test_a_stopped_rank_is_missed_and_takes_part_when_it_goes_on(said: list[dict[str, Any]]) -> None:
+    never, after = said[0]["stopped"]["said"]
+    assert "rank 2 did not answer within 1.5 s" in never
+    assert after == ""
+    assert [one["stopped"]["policy"] for one in said] == ["after"] * len(said)
+
+
+@pytest.mark.slow
 def test_a_killed_rank_leaves_the_old_policy_everywhere(said: list[dict[str, Any]]) -> None:
     for one in said:
-        assert "rank 3 did not answer within 1.5 s" in one["killed"]["failure"]
+        assert "the process of rank 3 has ended" in one["killed"]["failure"]  # long before the timeout
         assert one["killed"]["policy"] == "good"
-        assert one["killed"]["seconds"] < 20
     assert said[0]["killed"]["said"] == said[0]["killed"]["failure"]

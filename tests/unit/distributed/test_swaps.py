@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +22,10 @@ from layerzero.check.program import Scope
 from layerzero.dispatch.call import Dispatcher
 from layerzero.dispatch.plan import Plan, PlannedCall
 from layerzero.dispatch.warmup import Warmth
-from layerzero.distributed import Ranks
+from layerzero.distributed import Ranks, processes
 from layerzero.distributed.agreement import Agreement, Outcome
 from layerzero.distributed.board import Board
+from layerzero.distributed.processes import Watched, own
 from layerzero.distributed.steps import Swap
 from layerzero.distributed.swapping import PATIENCE, proposal_of
 from layerzero.errors import ArgumentError, PolicyError, RanksError
@@ -199,6 +202,27 @@ def test_a_rank_that_was_promised_and_hears_nothing_ends_the_swap_for_all(group:
         ranks[2].ranks.step()
     assert [one.policy for one in ranks] == ["first"] * 3
     assert "rank 1 was at step 2" in (ranks[2].ranks.status().failure or "")
+
+
+def test_a_leader_whose_process_has_ended_is_not_waited_for(group: Group) -> None:
+    ranks = group(timeout=1800.0)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True) as process:
+        ranks[1].board._watched[0] = Watched({**own(), "pid": process.pid, "started": processes._started(process.pid)})
+        assert not ranks[1].board.ended(0)
+        candidate = ranks[0].engine.prepare(policy("second").origin, ranks[0].engine.today())  # type: ignore[arg-type]
+        ranks[0].board.post("swap/1/proposal", proposal_of(candidate))
+        process.communicate("")
+    while ranks[1].ranks.status().failure is None:
+        time.sleep(0.01)
+    assert "the process of rank 0, which leads, has ended" in (ranks[1].ranks.status().failure or "")
+    assert ranks[1].policy == "first"
+
+
+def test_a_process_elsewhere_is_not_judged() -> None:
+    assert not Watched({}).ended
+    assert not Watched({**own(), "machine": "another", "pid": 2**22 + 1}).ended
+    assert Watched({**own(), "pid": 2**22 + 1}).ended
+    assert Watched({**own(), "started": "1"}).ended  # the number is another process's by now
 
 
 def test_where_the_store_is_gone_a_promised_step_raises_again_and_again(group: Group) -> None:
