@@ -39,3 +39,9 @@ def cache_folder() -> Path | None:
         return Path.home() / ".cache" / "layerzero"
     except RuntimeError:
         return None
+
+
+def measurements() -> Path | None:
+    """The database that `lz tune` keeps unless it is told another; None where there is no cache folder."""
+    folder = cache_folder()
+    return None if folder is None else folder / "measurements.sqlite"

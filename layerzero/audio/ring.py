@@ -8,6 +8,7 @@ were; what to do about the rest (drop, repeat, silence) is the caller's to decid
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
 from layerzero.audio.extension import extension
@@ -109,7 +110,7 @@ class Ring:
         return whole.reshape(self.capacity, self.channels)
 
 
-class _Side:
+class _Side(ABC):
     _SIDE: int
     _DOES: str
 
@@ -128,6 +129,16 @@ class _Side:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @abstractmethod
+    def array(self, frames: int) -> np.ndarray[Any, Any]:
+        """Up to so many frames of this side's, where they lie."""
+
+    def tensor(self, frames: int) -> Tensor:
+        """The same as `array`, as a tensor."""
+        import torch
+
+        return torch.from_numpy(self.array(frames))
 
     def _at(self, place: int, there: int, frames: int) -> np.ndarray[Any, Any]:
         return self._frames[place : min(place + min(frames, there), len(self._frames))]
@@ -152,12 +163,6 @@ class Writer(_Side):
     def array(self, frames: int) -> np.ndarray[Any, Any]:
         """Up to so many free frames that lie together, to write in place; `commit` hands them over."""
         return self._at(self._ring.write_place(), self.free, frames)
-
-    def tensor(self, frames: int) -> Tensor:
-        """The same as a tensor."""
-        import torch
-
-        return torch.from_numpy(self.array(frames))
 
     def commit(self, frames: int) -> None:
         """The next so many frames are written.
@@ -187,12 +192,6 @@ class Reader(_Side):
     def array(self, frames: int) -> np.ndarray[Any, Any]:
         """Up to so many frames that lie together, where they lie; they are the writer's again after `release`."""
         return self._at(self._ring.read_place(), self.ready, frames)
-
-    def tensor(self, frames: int) -> Tensor:
-        """The same as a tensor."""
-        import torch
-
-        return torch.from_numpy(self.array(frames))
 
     def release(self, frames: int) -> None:
         """The next so many frames have been read.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from layerzero.cli.budget import budget
 from layerzero.cli.output import print_json
 from layerzero.errors import ArgumentError, MissingDependencyError
-from layerzero.resources import cache_folder
+from layerzero.resources import measurements
 
 if TYPE_CHECKING:
     from layerzero.dashboard.board import Board
@@ -148,6 +148,5 @@ def _measurements(args: argparse.Namespace) -> list[Path]:
     missing = [path for path in args.measurements if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"no such database: {missing[0]}")
-    folder = cache_folder()
-    kept = [] if folder is None else [folder / "measurements.sqlite"]
-    return [*args.measurements, *(path for path in kept if path.is_file())]
+    kept = measurements()
+    return [*args.measurements, *([kept] if kept is not None and kept.is_file() else [])]

@@ -28,7 +28,7 @@ from layerzero.cli.grid import read_axes
 from layerzero.cli.output import counted, print_json, style
 from layerzero.cli.programs import add_json, add_paths, add_program_options, catalogs, one_root, program, today
 from layerzero.errors import ArgumentError
-from layerzero.resources import cache_folder
+from layerzero.resources import measurements
 from layerzero.runtime.spread import Cluster
 from layerzero.runtime.vocabulary import Vocabulary
 from layerzero.semantics.context import read_context
@@ -155,10 +155,10 @@ def _output(args: argparse.Namespace) -> Path | None:
 def _database(args: argparse.Namespace) -> Path:
     if args.database is not None:
         return Path(args.database)
-    folder = cache_folder()
-    if folder is None:
+    kept = measurements()
+    if kept is None:
         raise ArgumentError("there is no cache folder (LAYERZERO_CACHE=off): say where with --database FILE")
-    return folder / "measurements.sqlite"
+    return kept
 
 
 def _grids(args: argparse.Namespace, loaded: Program) -> list[Grid]:

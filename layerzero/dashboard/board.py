@@ -82,7 +82,7 @@ class Board:
         self._tally = Tally()
         self._logs: dict[Path, Log] = {}
         self._endpoints = [Endpoint(address) for address in metrics]
-        self._environments: dict[tuple[str, str], Json | None] = {}
+        self._environments: dict[tuple[str, str], Json] = {}  # by log and snapshot
         self._threads: list[threading.Thread] = []
         self._listed = float("-inf")
 
@@ -183,16 +183,15 @@ class Board:
                 del self._environments[gone]
         for snapshot in snapshots:
             key = one.name, snapshot
-            if self._environments.get(key) is not None:
+            if key in self._environments:
                 continue
             try:
                 environment, _ = one.store.environment(snapshot)
                 arms = sorted(f"{name}.{arm}" for name, arm in environment.stopped_arms)
-                found: Json | None = {"open_breakers": dict(environment.open_breakers), "stopped_arms": arms}
             except ExportError:  # not written yet, or not kept; the page says that nothing is known
-                found = None
+                continue
             with self._lock:
-                self._environments[key] = found
+                self._environments[key] = {"open_breakers": dict(environment.open_breakers), "stopped_arms": arms}
 
     def ask(self) -> bool:
         """Ask every endpoint."""
@@ -372,7 +371,7 @@ class Board:
 
     def _in_force(self, source: str) -> Json:
         epochs = self._tally.epochs.get(source)
-        return (epochs and self._environments.get((source, _newest(epochs.values()).snapshot))) or {}
+        return self._environments.get((source, _newest(epochs.values()).snapshot), {}) if epochs else {}
 
     def _policy(self, one: Log) -> Json:
         epochs = sorted(self._tally.epochs[one.name].values(), key=lambda epoch: epoch.first)

@@ -16,6 +16,7 @@ from layerzero.operations.tensors import (
     common_fields,
     dtype_name,
     error,
+    given,
     shape,
 )
 from layerzero.operations.validation import looks_at_values
@@ -80,14 +81,14 @@ def read(
         "temperature": float(temperature),
         "has_generator": generator is not None,
     }
-    kwargs: dict[str, Any] = {} if draft_logits is None else {"draft_logits": draft_logits}
-    if tree is not None:
-        kwargs["parents"] = tree
-    if temperature != 1.0:
-        kwargs["temperature"] = temperature
     if generator is not None:
         check_generator(generator, target_logits, "target_logits")
-        kwargs["generator"] = generator
+    kwargs = given(
+        draft_logits=(draft_logits, None),
+        parents=(tree, None),
+        temperature=(temperature, 1.0),
+        generator=(generator, None),
+    )
     return Call(OPERATION, context, (draft_tokens, target_logits), kwargs)
 
 

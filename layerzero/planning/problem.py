@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 Row = tuple[int, ...]
 """The place of a value in the domain of each variable that a table reads."""
@@ -46,7 +47,7 @@ def best(problem: Problem, solve: Solve | None = None) -> Row | None:
     found = [0] * len(problem.sizes)
     for part in parts(problem):
         own = _part(problem, part)
-        tried = len(list(zip(range(MOST_TRIED + 1), _assignments(own), strict=False))) <= MOST_TRIED
+        tried = prod(own.sizes) <= MOST_TRIED
         rows = solve(own) if solve is not None else try_all(own) if tried else _solver()(own)
         if rows is None:
             return None

@@ -1,15 +1,9 @@
 // Kernels that were taken out because they kept failing.
 
-import { get, h, note, replace, source, table, time } from "./dom.js";
+import { get, h, kept, note, replace, source, table, time } from "./dom.js";
 
-export async function show(view) {
-  let found = await get("/api/breakers");
-  const draw = () => replace(view, found.logs.map(log), found.metrics.map(told), !found.logs.length && !found.metrics.length && note("No process has been heard of yet."));
-  draw();
-  return async (same) => {
-    if (!same) found = await get("/api/breakers");
-    draw();
-  };
+export function show(view) {
+  return kept(() => get("/api/breakers"), (found) => replace(view, found.logs.map(log), found.metrics.map(told), !found.logs.length && !found.metrics.length && note("No process has been heard of yet.")));
 }
 
 const state = (name) => h("strong", { class: name === "closed" ? "good" : "bad" }, name);

@@ -29,6 +29,30 @@ export function replace(node, ...children) {
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }
 
+// A page of data that changes: asks for it and draws it; what it returns asks and draws again, or only draws (`same`).
+export async function kept(ask, draw) {
+  let found = await ask();
+  draw(found);
+  return async (same) => {
+    if (!same) found = await ask();
+    draw(found);
+  };
+}
+
+// A part that is asked for once, when it is first unfolded.
+export function lazy(id, title, box, waiting, ask) {
+  const load = async (event) => {
+    if (!event.target.open || box.childNodes.length) return;
+    if (waiting) box.replaceChildren(note(waiting));
+    try {
+      box.replaceChildren(...(await ask()));
+    } catch (error) {
+      box.replaceChildren(problem(error.message));
+    }
+  };
+  return h("details", { id, ontoggle: load }, h("summary", {}, title), box);
+}
+
 // What an address of ours answers.
 export async function get(path, params = {}) {
   const given = Object.entries(params).filter(([, value]) => value !== undefined && value !== null);

@@ -1,16 +1,10 @@
 // How the arms of experiments do: intervals, guards and the sample ratio, as the processes share them.
 
-import { ago, clock, count, get, h, note, problem, replace, source, table } from "./dom.js";
+import { ago, clock, count, get, h, kept, note, problem, replace, source, table } from "./dom.js";
 import { intervals, swatch } from "./plot.js";
 
-export async function show(view) {
-  let found = await get("/api/experiments");
-  const draw = () => replace(view, found.processes.map(process), !found.processes.length && note("No process shares its experiments: call ", h("code", {}, "lz.share_experiments()"), " in it."));
-  draw();
-  return async (same) => {
-    if (!same) found = await get("/api/experiments");
-    draw();
-  };
+export function show(view) {
+  return kept(() => get("/api/experiments"), (found) => replace(view, found.processes.map(process), !found.processes.length && note("No process shares its experiments: call ", h("code", {}, "lz.share_experiments()"), " in it.")));
 }
 
 function process(one) {

@@ -1,18 +1,12 @@
 // What wants to be looked at, what runs, and where it is read from.
 
-import { ago, count, counted, get, h, link, note, replace, source, table } from "./dom.js";
+import { ago, count, counted, get, h, kept, link, note, replace, source, table } from "./dom.js";
 import { columns, legend } from "./plot.js";
 
 const kernel = (name) => name || "no kernel";
 
-export async function show(view) {
-  let found = await get("/api/now");
-  const draw = () => replace(view, attention(found.attention), calls(found), sources(found));
-  draw();
-  return async (same) => {
-    if (!same) found = await get("/api/now");
-    draw();
-  };
+export function show(view) {
+  return kept(() => get("/api/now"), (found) => replace(view, attention(found.attention), calls(found), sources(found)));
 }
 
 function attention(items) {

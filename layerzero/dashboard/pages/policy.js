@@ -1,17 +1,11 @@
 // What is in force in each process, its epochs, and what each swap changed.
 
-import { counted, get, h, note, problem, replace, source, spell, table, time } from "./dom.js";
+import { counted, get, h, kept, lazy, note, problem, replace, source, spell, table, time } from "./dom.js";
 
 const opened = new Map(); // `source snapshot` -> the box with what the swap changed
 
-export async function show(view) {
-  let found = await get("/api/policies");
-  const draw = () => replace(view, found.logs.map(log), found.metrics.map(told), !found.logs.length && !found.metrics.length && note("No process has been heard of yet."));
-  draw();
-  return async (same) => {
-    if (!same) found = await get("/api/policies");
-    draw();
-  };
+export function show(view) {
+  return kept(() => get("/api/policies"), (found) => replace(view, found.logs.map(log), found.metrics.map(told), !found.logs.length && !found.metrics.length && note("No process has been heard of yet.")));
 }
 
 const named = (policy) => [h("strong", {}, policy.name || "no policy header"), policy.version ? ` version ${policy.version}` : "", " ", h("code", {}, (policy.digest ?? "").slice(0, 12))];
@@ -23,18 +17,11 @@ function log(one) {
 }
 
 function texts(one) {
-  const box = h("div", {});
-  const load = async (event) => {
-    if (!event.target.open || box.childNodes.length) return;
-    try {
-      const found = await get("/api/texts", { source: one.source, snapshot: one.in_force.snapshot });
-      box.replaceChildren(...(found.problem ? [problem(found.problem)] : found.texts.flatMap(numbered)));
-      if (!box.childNodes.length) box.append(note("The shipped policy alone."));
-    } catch (error) {
-      box.replaceChildren(problem(error.message));
-    }
-  };
-  return h("details", { id: `texts-${one.source}-${one.in_force.snapshot}`, ontoggle: load }, h("summary", {}, "its text"), box);
+  return lazy(`texts-${one.source}-${one.in_force.snapshot}`, "its text", h("div", {}), "", async () => {
+    const found = await get("/api/texts", { source: one.source, snapshot: one.in_force.snapshot });
+    if (found.problem) return [problem(found.problem)];
+    return found.texts.length ? found.texts.flatMap(numbered) : [note("The shipped policy alone.")];
+  });
 }
 
 const numbered = (one) => [h("h3", {}, one.name), h("pre", { class: "numbered", tabindex: "0", "aria-label": one.name }, one.text.split("\n").map((line) => h("span", {}, `${line}\n`)))];
@@ -50,18 +37,10 @@ function epochs(one) {
 }
 
 function swap(name, epoch, key) {
-  const box = opened.get(key);
-  const load = async (event) => {
-    if (!event.target.open || box.childNodes.length) return;
-    box.replaceChildren(note("comparing all decisions ..."));
-    try {
-      const found = await get("/api/swap", { source: name, before: epoch.before, after: epoch.snapshot });
-      box.replaceChildren(...(found.problem ? [problem(found.problem)] : changed(found)));
-    } catch (error) {
-      box.replaceChildren(problem(error.message));
-    }
-  };
-  return h("details", { id: `swap-${key}`, ontoggle: load }, h("summary", {}, "what this swap changed"), box);
+  return lazy(`swap-${key}`, "what this swap changed", opened.get(key), "comparing all decisions ...", async () => {
+    const found = await get("/api/swap", { source: name, before: epoch.before, after: epoch.snapshot });
+    return found.problem ? [problem(found.problem)] : changed(found);
+  });
 }
 
 function changed(found) {
