@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -154,10 +155,10 @@ def application(dashboard: Dashboard, hosts: Sequence[str] = (), token: str | No
         Route("/api/playground", partial(_attempt, dashboard=dashboard), methods=["POST"]),
         data("/api/now", lambda _: board.now()),
         data("/api/decisions", lambda request: dashboard.decisions(request.query_params)),
-        data("/api/decisions/{number:int}", lambda request: dashboard.decision(request.path_params["number"], None)),
+        data("/api/decisions/{number}", lambda request: dashboard.decision(_number(request), None)),
         data(
-            "/api/decisions/{number:int}/why-not",
-            lambda request: dashboard.decision(request.path_params["number"], request.query_params.get("kernel", "")),
+            "/api/decisions/{number}/why-not",
+            lambda request: dashboard.decision(_number(request), request.query_params.get("kernel", "")),
         ),
         data("/api/policies", lambda _: board.policies()),
         data("/api/swap", lambda request: dashboard.of_store("swap", request.query_params, "before", "after")),
@@ -206,27 +207,46 @@ async def _events(request: Request, dashboard: Dashboard) -> Response:
     board = dashboard.board
 
     async def stream() -> AsyncIterator[str]:
-        dashboard.listeners += 1
-        try:
-            told, rest = -1, _BEAT
-            while not (board.closed.is_set() or dashboard.ending()):
-                if board.version != told:
-                    told, rest = board.version, _BEAT
-                    yield f"data: {told}\n\n"
-                elif rest <= 0:
-                    rest = _BEAT
-                    yield ": still here\n\n"
-                await anyio.sleep(_LOOK)
-                rest -= _LOOK
-        finally:
-            dashboard.listeners -= 1
+        told, rest = -1, _BEAT
+        while not (board.closed.is_set() or dashboard.ending()):
+            if board.version != told:
+                told, rest = board.version, _BEAT
+                yield f"data: {told}\n\n"
+            elif rest <= 0:
+                rest = _BEAT
+                yield ": still here\n\n"
+            await anyio.sleep(_LOOK)
+            rest -= _LOOK
 
-    return StreamingResponse(stream(), media_type="text/event-stream")
+    return _Listening(dashboard, stream())
+
+
+class _Listening(StreamingResponse):
+    """Counts from before anything is sent, so that many who come at once are not more than may come."""
+
+    def __init__(self, dashboard: Dashboard, content: AsyncIterator[str]) -> None:
+        super().__init__(content, media_type="text/event-stream")
+        self._dashboard = dashboard
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self._dashboard.listeners += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._dashboard.listeners -= 1
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return _json({"problem": error.detail}, error.status_code)
+
+
+def _number(request: Request) -> int:
+    """Not Starlette's own, which fails at more digits than Python takes."""
+    number = request.path_params["number"]
+    if not re.fullmatch(r"[0-9]{1,18}", number):
+        raise HTTPException(404, "there is no such decision")
+    return int(number)
 
 
 def _text(question: Any, name: str) -> str:

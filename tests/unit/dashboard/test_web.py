@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import html.parser
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 from starlette.testclient import TestClient
 
 from layerzero.dashboard.board import Board
-from layerzero.dashboard.web import PAGES, Dashboard, application
+from layerzero.dashboard.web import MOST_LISTENERS, PAGES, Dashboard, application
 from layerzero.perf.database import Database, Key, MachineInfo
 from layerzero.perf.measure import Failed, Timing
 from tests.unit.dashboard.records import record, write
@@ -48,6 +51,40 @@ def test_every_answer_forbids_what_a_page_does_not_need(page: Dashboard) -> None
         assert "default-src 'none'" in policy and "script-src 'self'" in policy and "unsafe" not in policy
         assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
         assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("number", ["9" * 18, "9" * 5000, "-1", "x", "\u0661"])
+def test_a_decision_that_there_is_none_of_is_said_so(page: Dashboard, number: str) -> None:
+    for path in (f"/api/decisions/{number}", f"/api/decisions/{number}/why-not"):
+        answer = client(page).get(path)
+        assert (answer.status_code, list(answer.json())) == (404, ["problem"])
+
+
+def test_no_more_pages_listen_than_may_though_all_come_at_once(page: Dashboard) -> None:
+    app, statuses, wanted = application(page), [], MOST_LISTENERS + 3
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/api/events",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1:8600")],
+    }
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def all_at_once() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(wanted):
+                group.start_soon(app, dict(scope), anyio.sleep_forever, send)
+            while len(statuses) < wanted:
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+
+    anyio.run(all_at_once)
+    assert Counter(statuses) == {200: MOST_LISTENERS, 503: 3}
+    assert page.listeners == 0
 
 
 @pytest.mark.parametrize(
