@@ -161,12 +161,8 @@ def _push(args: argparse.Namespace) -> int:
         print_json({"url": shown(args.url), "release": [_data(one) for one in release]})
         return 0
     for one in release:
-        print(f"{shown(args.url)}: {one}, for {'everybody else' if one is not release[0] else _whom(one)}")
+        print(f"{shown(args.url)}: {one}, for {'everybody else' if one is not release[0] else one.whom}")
     return 0
-
-
-def _whom(bundle: Bundle) -> str:
-    return "everybody" if bundle.is_stable else f"{bundle.share / 100:g} % of nodes"
 
 
 def _read(file: Path) -> Sealed:

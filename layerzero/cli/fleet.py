@@ -79,7 +79,7 @@ def _release(source: Source, trust: list[str]) -> list[str]:
     for sealed in split(source.fetch(None, 0.0).data or b""):
         bundle = open_sealed(sealed, Trust.load(trust))
         held = None if bundle.is_stable else source.held(bundle.digest)
-        lines.append(f"{bundle}, for {'everybody' if bundle.is_stable else f'{bundle.share / 100:g} % of nodes'}")
+        lines.append(f"{bundle}, for {bundle.whom}")
         if held is not None:
             lines.append(f"  held by {held.node}: {held.reason}")
     return lines

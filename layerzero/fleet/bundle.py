@@ -128,6 +128,11 @@ class Bundle:
     def is_stable(self) -> bool:
         return self.share == EVERYBODY
 
+    @property
+    def whom(self) -> str:
+        """`everybody`; `5 % of nodes`"""
+        return "everybody" if self.is_stable else f"{self.share / 100:g} % of nodes"
+
     def __str__(self) -> str:
         return f"bundle `{self.manifest.name}` version {self.manifest.version} ({self.digest[:12]})"
 
