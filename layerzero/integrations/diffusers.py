@@ -26,6 +26,8 @@ except ImportError as error:
         f"models of `diffusers` need the extra `diffusers`: pip install 'layerzero[diffusers]' ({error})"
     ) from error
 
+from layerzero.integrations.causal import from_top_left  # which imports torch
+
 NAME = "layerzero"
 
 
@@ -67,13 +69,10 @@ def attention(
         raise ArgumentError(f"the attention backend `{NAME}` does not take `{'`, `'.join(sorted(unknown))}`")
     if is_causal and attn_mask is not None:
         raise ArgumentError("`is_causal` and `attn_mask` exclude each other")
-    q_len, kv_len = query.shape[1], key.shape[1]
-    if attn_mask is not None and attn_mask.ndim == 2 and attn_mask.shape == (query.shape[0], kv_len):
+    if attn_mask is not None and attn_mask.ndim == 2 and attn_mask.shape == (query.shape[0], key.shape[1]):
         attn_mask = attn_mask[:, None, None, :]
-    if is_causal and q_len != kv_len:
-        # `lz.attention` aligns to the bottom right: what torch means here has to be spelled out.
-        attn_mask = torch.ones(q_len, kv_len, dtype=torch.bool, device=query.device).tril()
-        is_causal = False
+    if is_causal:
+        attn_mask, is_causal = from_top_left(query, key, 1)
     return lz.attention(
         query,
         key,

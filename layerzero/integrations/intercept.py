@@ -36,6 +36,8 @@ except ImportError as error:
         f"intercepting torch's functions needs the extra `torch`: pip install 'layerzero[torch]' ({error})"
     ) from error
 
+from layerzero.integrations.causal import from_top_left  # which imports torch
+
 log = logging.getLogger("layerzero")
 
 _KERNELS = "layerzero.backends."
@@ -137,11 +139,8 @@ def _attention(
         raise _LeftError("it is causal and has a mask")
     if attn_mask is not None and attn_mask.dtype not in (torch.bool, query.dtype):
         raise _LeftError("its mask is of another dtype")
-    q_len, kv_len = query.shape[2], key.shape[2]
-    if is_causal and q_len != kv_len:
-        # `lz.attention` aligns to the bottom right: what torch means here has to be spelled out.
-        attn_mask = torch.ones(q_len, kv_len, dtype=torch.bool, device=query.device).tril()
-        is_causal = False
+    if is_causal:
+        attn_mask, is_causal = from_top_left(query, key, 2)
     return lz.attention(query, key, value, attn_mask, is_causal, dropout_p=dropout_p, scale=scale, layout="bhsd")
 
 
