@@ -45,8 +45,9 @@ def test_the_pick_is_nearly_always_among_the_fastest(root: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize("grid", ["standard", "held_out"])
 @pytest.mark.parametrize("run", ["a", "b"])
-def test_no_single_backend_is_better_in_all(root: Path, tmp_path: Path, run: str, graph: bool):
-    of = totals(samples(root, tmp_path, run, "standard", graph))
+def test_no_single_backend_is_better_in_all(root: Path, tmp_path: Path, run: str, grid: str, graph: bool):
+    of = totals(samples(root, tmp_path, run, grid, graph))
     assert of.best_backend is not None
     assert of.policy_us < of.best_backend[1] and of.policy_us < of.plain_us
