@@ -69,12 +69,13 @@ tsan: $(VENV)/.ready ## the audio ring between two threads under ThreadSanitizer
 	&& cmake --build build/tsan --target audio_stress >>build/tsan.log || { cat build/tsan.log; exit 1; }
 	@build/tsan/audio_stress $$(( $(ROUNDS) * 1000 )) 4096 && build/tsan/audio_stress 100000 8
 
-asan: $(VENV)/.ready ## the native matcher under the sanitizers: damaged forms, then the laws of the engines
+asan: $(VENV)/.ready ## the native part under the sanitizers: damaged forms, the laws of the engines, calls of tensors
 	@mkdir -p build && cmake -S layerzero/native -B build/asan -DLAYERZERO_SANITIZE=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python) >build/asan.log \
 	&& cmake --build build/asan >>build/asan.log || { cat build/asan.log; exit 1; }
 	@$(BIN)/python tests/fuzz/write_forms.py build/asan/forms && build/asan/fuzz 1 $(ROUNDS) build/asan/forms/*
-	@LAYERZERO_NATIVE=$$(ls build/asan/_matcher*.so) LD_PRELOAD=$$(c++ -print-file-name=libasan.so) \
-	ASAN_OPTIONS=detect_leaks=0 $(TEST_ENV) $(BIN)/python -m pytest -q -n 0 tests/unit/native tests/fuzz/test_native_forms.py
+	@LAYERZERO_NATIVE=$$(ls build/asan/_matcher*.so) LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 $(TEST_ENV) $(BIN)/python -m pytest -q -n 0 tests/unit/native tests/fuzz/test_native_forms.py \
+	$(addprefix tests/unit/dispatch/test_,calls_alike.py quick.py orchestrator.py scopes_and_rules.py bind.py)
 
 bench: $(VENV)/.ready ## every figure of docs/benchmarks.md anew; half an hour, needs a package index
 	@$(BIN)/python benchmarks/peers/run.py; $(BIN)/python benchmarks/dispatch/run_benchmarks.py; \

@@ -824,6 +824,7 @@ std::string Form::parse(const Word* words, std::size_t count) {
         in.demand(rising, "keys that do not rise");
       }
     }
+    if (!in.fine()) return in.fault;
     if (!tree_) {
       const Word rows = ways * static_cast<Word>(mask_words_);  // both are small
       in.demand(spans(probe.masks, rows, masks_.size()), "a probe leaves its masks");
