@@ -193,6 +193,7 @@ def test_a_process_that_is_behind_does_not_bring_a_replay_back(
     put(url, signed(7))
     behind = node(url, kept).begin()
     behind.close()
+    behind.follower._thread.join()  # which otherwise still sees version 8
     put(url, signed(8))
     node(url, kept).begin().close()
     behind.follower._node._kept = None
