@@ -9,6 +9,7 @@ import io
 import json
 import multiprocessing.spawn
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -24,12 +25,14 @@ _START = (
 
 
 class ChildLostError(Exception):
-    """The child gave no answer and has ended. `overdue` says that it was ended for taking too long."""
+    """The child gave no answer and has ended. `overdue` says that it was ended for taking too long, `broke` that it
+    ended as Python does that finds no memory left to say so."""
 
     def __init__(self, overdue: bool, code: int) -> None:
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         super().__init__(f"ended {how}")
         self.overdue = overdue
+        self.broke = -code in (signal.SIGSEGV, signal.SIGABRT)
 
 
 class Child:

@@ -276,7 +276,12 @@ class Worker:
             message = f"reading or compiling the policy takes longer than {limit}"
             return WorkerLostError(message, again=False)
         self._deaths.append(time.monotonic())
-        return WorkerLostError(f"the worker process {error} while it worked on the policy", again=True)
+        message = f"the worker process {error} while it worked on the policy"
+        if error.broke and self.limits.memory:
+            message += (
+                f", perhaps for want of memory: it may take {self.limits.memory // 1024**2} MiB, which is the limit"
+            )
+        return WorkerLostError(message, again=True)
 
     def _running(self) -> Child:
         if self._child is not None:

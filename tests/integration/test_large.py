@@ -145,7 +145,7 @@ def test_an_item_that_kills_every_worker_is_an_error_and_so_is_what_a_call_raise
     def raises(_: None, item: int) -> None:
         raise LayerZeroError(f"no {item}")
 
-    with pytest.raises(LayerZeroError, match="no 0"):
+    with pytest.raises(LayerZeroError, match=r"no \d"):  # of whichever was called first
         list(cluster.spread(raises, None, range(3)))
 
 
