@@ -23,16 +23,19 @@ _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {module} import main; main(*json.loads(sys.argv[2]))"
 )
 
+NO_MEMORY = 12
+"""The exit code of a child that had no memory left for an answer."""
+
 
 class ChildLostError(Exception):
     """The child gave no answer and has ended. `overdue` says that it was ended for taking too long, `broke` that it
-    ended as Python does that finds no memory left to say so."""
+    ended as it does that finds no memory left to say so."""
 
     def __init__(self, overdue: bool, code: int) -> None:
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         super().__init__(f"ended {how}")
         self.overdue = overdue
-        self.broke = -code in (signal.SIGSEGV, signal.SIGABRT)
+        self.broke = code == NO_MEMORY or -code in (signal.SIGSEGV, signal.SIGABRT)
 
 
 class Child:

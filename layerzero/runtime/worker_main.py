@@ -22,6 +22,7 @@ from layerzero.check.program import Layer, Text
 from layerzero.compiler.form import OperationForm
 from layerzero.errors import LayerZeroError, PolicyError
 from layerzero.runtime.building import InProcess, Loaded, Material, adopt, content_digest, contents_of, read_material
+from layerzero.runtime.child import NO_MEMORY
 from layerzero.runtime.failures import Sources, finding_data
 from layerzero.runtime.frames import ClosedError, from_pieces, receive, send, to_pieces
 from layerzero.runtime.vocabulary import Vocabulary
@@ -65,7 +66,10 @@ def serve(memory: int, parent: int, make: Callable[[], Answers]) -> None:
     while True:
         request, blobs = waiting.get()
         answer = work.answer(request, blobs)
-        send(replies, *answer)
+        try:
+            send(replies, *answer)
+        except MemoryError:
+            os._exit(NO_MEMORY)
         if answer[0].get("error") == "memory":
             os._exit(1)  # a heap that has been full is not to be trusted; the parent starts another worker
 
@@ -78,6 +82,8 @@ def _listen(requests: BinaryIO, waiting: SimpleQueue[tuple[Any, list[bytes]]]) -
             waiting.put((from_pieces(text), blobs))
     except (ClosedError, OSError, ValueError):
         os._exit(0)
+    except MemoryError:
+        os._exit(NO_MEMORY)  # nobody would hear the next request
 
 
 def _end_with(parent: int) -> None:
