@@ -16,6 +16,13 @@ from torch.nn import functional
 import layerzero as lz
 from layerzero.integrations.intercept import Intercept
 
+
+@pytest.fixture(autouse=True)
+def graphs_as_new() -> None:
+    """What tests before it had compiled would count towards torch's limits, and decide what is traced here."""
+    torch._dynamo.reset()
+
+
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
